@@ -1,0 +1,31 @@
+"""Differentiable Neural Computers and their family, in JAX and Haiku."""
+
+from dnc_jax.access import (
+  AccessState,
+  Freeness,
+  MemoryAccess,
+  TemporalLinkage,
+  TemporalLinkageState,
+)
+from dnc_jax.config import ModelConfig, make_core
+from dnc_jax.controllers import DeepLSTM, DeepLSTMState, FeedForward
+from dnc_jax.dnc import DNC, DNCState
+from dnc_jax.interop import from_deepmind
+
+__version__ = "0.1.0"
+
+__all__ = [
+  "DNC",
+  "AccessState",
+  "DNCState",
+  "DeepLSTM",
+  "DeepLSTMState",
+  "FeedForward",
+  "Freeness",
+  "MemoryAccess",
+  "ModelConfig",
+  "TemporalLinkage",
+  "TemporalLinkageState",
+  "from_deepmind",
+  "make_core",
+]

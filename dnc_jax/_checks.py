@@ -1,0 +1,18 @@
+"""Checks of values that people give, with one clear line each."""
+
+from collections.abc import Iterable
+
+
+def at_least(name: str, value: int, bound: int) -> int:
+  """Returns the value, or raises a ValueError where it is below the bound."""
+  if value < bound:
+    raise ValueError(f"{name} must be at least {bound}, got {value}.")
+  return value
+
+
+def one_of(name: str, value: str, choices: Iterable[str]) -> str:
+  """Returns the value, or raises a ValueError that lists the choices."""
+  if value not in (choices := tuple(choices)):
+    listed = ", ".join(repr(choice) for choice in choices)
+    raise ValueError(f"{name} must be one of {listed}, got {value!r}.")
+  return value

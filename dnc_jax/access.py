@@ -1,0 +1,424 @@
+"""External memory with read and write heads, as Haiku recurrent cores.
+
+`MemoryAccess` turns what a controller says into reads and writes, by the
+functions of `dnc_jax.addressing`. `TemporalLinkage` and `Freeness` are the two
+parts of it that have a state of their own; another access module can be built
+from them.
+
+Shapes: B sequences in the batch, N slots, W numbers in a slot, R read heads, H
+write heads.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from dnc_jax import addressing
+from dnc_jax._checks import at_least, one_of
+
+STRENGTHS = {"softplus": jax.nn.softplus, "oneplus": addressing.oneplus}
+LINKS = ("dense", "stop_gradient", "off")
+
+
+class TemporalLinkageState(NamedTuple):
+  """State of `TemporalLinkage` after a step.
+
+  Attributes:
+    link: ``[b, h, i, j]`` is how much slot i was written right after slot j by
+      head h, in [0, 1]. Shape ``[B, H, N, N]``.
+    precedence_weights: How much each slot was the last to be written, in
+      [0, 1]. Shape ``[B, H, N]``.
+  """
+
+  link: jax.Array  # [B, H, N, N]
+  precedence_weights: jax.Array  # [B, H, N]
+
+
+class AccessState(NamedTuple):
+  """State of `MemoryAccess` after a step.
+
+  Attributes:
+    memory: Contents. Shape ``[B, N, W]``.
+    read_weights: Where each head read, in [0, 1]. Shape ``[B, R, N]``.
+    write_weights: Where each head wrote, in [0, 1]. Shape ``[B, H, N]``.
+    linkage: Order of the writes; None where links are off.
+    usage: How much each slot is used, in [0, 1]. Shape ``[B, N]``.
+  """
+
+  memory: jax.Array  # [B, N, W]
+  read_weights: jax.Array  # [B, R, N]
+  write_weights: jax.Array  # [B, H, N]
+  linkage: TemporalLinkageState | None
+  usage: jax.Array  # [B, N]
+
+
+class TemporalLinkage(hk.RNNCore):
+  """Remembers in which order slots were written.
+
+  A step takes write weights ``[B, H, N]`` and gives the new
+  `TemporalLinkageState`, as output and as state. It has no parameters.
+  """
+
+  def __init__(
+    self, memory_size: int, num_writes: int = 1, name: str = "linkage"
+  ):
+    """Makes a linkage.
+
+    Args:
+      memory_size: N, number of slots, at least 1.
+      num_writes: H, number of write heads, at least 1.
+      name: Name of the module.
+
+    Raises:
+      ValueError: A size is below 1.
+    """
+    super().__init__(name=name)
+    self._memory_size = at_least("memory_size", memory_size, 1)
+    self._num_writes = at_least("num_writes", num_writes, 1)
+
+  def __call__(
+    self, inputs: jax.Array, prev_state: TemporalLinkageState
+  ) -> tuple[TemporalLinkageState, TemporalLinkageState]:
+    """Counts this step's writes.
+
+    Args:
+      inputs: Write weights, in [0, 1]. Shape ``[B, H, N]``.
+      prev_state: State of the step before.
+
+    Returns:
+      The new state, twice.
+    """
+    state = TemporalLinkageState(
+      link=addressing.link(
+        prev_state.link, prev_state.precedence_weights, inputs
+      ),
+      precedence_weights=addressing.precedence_weights(
+        prev_state.precedence_weights, inputs
+      ),
+    )
+    return state, state
+
+  def initial_state(self, batch_size: int | None) -> TemporalLinkageState:
+    """Returns the state before anything is written: zeros."""
+    shape = (self._num_writes, self._memory_size)
+    return TemporalLinkageState(
+      link=_zeros(batch_size, *shape, self._memory_size),
+      precedence_weights=_zeros(batch_size, *shape),
+    )
+
+
+class Freeness(hk.RNNCore):
+  """Remembers which slots are used and which are free to be written.
+
+  A step takes ``(write_weights, free_gate, read_weights)``, the weights being
+  those of the step before, and gives the new usage ``[B, N]``, as output and
+  as state. It has no parameters.
+  """
+
+  def __init__(
+    self,
+    memory_size: int,
+    *,
+    usage_gradient: bool = False,
+    name: str = "freeness",
+  ):
+    """Makes a freeness.
+
+    Args:
+      memory_size: N, number of slots, at least 1.
+      usage_gradient: Lets gradients flow from usage to write weights, as the
+        paper's equations do. DeepMind's code stops them, the default here.
+      name: Name of the module.
+
+    Raises:
+      ValueError: ``memory_size`` is below 1.
+    """
+    super().__init__(name=name)
+    self._memory_size = at_least("memory_size", memory_size, 1)
+    self._usage_gradient = usage_gradient
+
+  def __call__(
+    self,
+    inputs: tuple[jax.Array, jax.Array, jax.Array],
+    prev_state: jax.Array,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Counts the last step's writes and what is freed of its reads.
+
+    Args:
+      inputs: Write weights of the step before, ``[B, H, N]``; this step's free
+        gates, ``[B, R]``; read weights of the step before, ``[B, R, N]``. All
+        in [0, 1].
+      prev_state: Usage at the step before, in [0, 1]. Shape ``[B, N]``.
+
+    Returns:
+      The new usage, in [0, 1], twice. Shape ``[B, N]``.
+    """
+    prev_write_weights, free_gate, prev_read_weights = inputs
+    if not self._usage_gradient:
+      prev_write_weights = jax.lax.stop_gradient(prev_write_weights)
+    usage = addressing.usage_after_write(prev_state, prev_write_weights)
+    usage = addressing.usage_after_read(usage, free_gate, prev_read_weights)
+    return usage, usage
+
+  def initial_state(self, batch_size: int | None) -> jax.Array:
+    """Returns the usage before anything is written: zeros."""
+    return _zeros(batch_size, self._memory_size)
+
+
+class MemoryAccess(hk.RNNCore):
+  """A memory with heads that read and write it.
+
+  A step takes what the controller says, ``[B, hidden size]``, and gives the
+  words read, ``[B, R, W]``. From the controller's output one linear layer,
+  named ``interface``, makes these, side by side in this order:
+
+  | quantity | numbers | range | from |
+  | --- | --- | --- | --- |
+  | write_vectors | H·W | any | |
+  | erase_vectors | H·W | [0, 1] | sigmoid |
+  | free_gate | R | [0, 1] | sigmoid |
+  | allocation_gate | H | [0, 1] | sigmoid |
+  | write_gate | H | [0, 1] | sigmoid |
+  | read_mode | R·(1 + 2H) | sums to 1 | softmax; none with links off |
+  | write_keys | H·W | any | |
+  | write_strengths | H | [0, ∞) or [1, ∞) | softplus or oneplus |
+  | read_keys | R·W | any | |
+  | read_strengths | R | [0, ∞) or [1, ∞) | softplus or oneplus |
+  | write_masks | H·W | [mask_floor, 1] | sigmoid; with content_mask |
+  | read_masks | R·W | [mask_floor, 1] | sigmoid; with content_mask |
+
+  The number of slots is not a parameter's size: weights trained with one
+  ``memory_size`` run with any other.
+  """
+
+  def __init__(
+    self,
+    memory_size: int = 128,
+    word_size: int = 20,
+    num_reads: int = 1,
+    num_writes: int = 1,
+    *,
+    strength: str = "softplus",
+    usage_gradient: bool = False,
+    links: str = "dense",
+    content_mask: bool = False,
+    mask_floor: float = 0.1,
+    deallocate: bool = False,
+    name: str = "memory_access",
+  ):
+    """Makes a memory. Options that are off cost nothing.
+
+    Args:
+      memory_size: N, number of slots, at least 1.
+      word_size: W, numbers in a slot, at least 1.
+      num_reads: R, number of read heads, at least 1.
+      num_writes: H, number of write heads, at least 1.
+      strength: What makes strengths positive: ``"softplus"``, in [0, ∞), as
+        DeepMind's code, or ``"oneplus"``, in [1, ∞), as the paper.
+      usage_gradient: Lets gradients flow from usage to write weights (the
+        paper's equations); stopped as in DeepMind's code by default.
+      links: ``"dense"`` for the paper's temporal links; ``"stop_gradient"`` for
+        links that pass no gradient to the writes (Rae et al. 2016 do so);
+        ``"off"`` for none, which leaves content look-up as the only way to
+        read and makes a step's cost linear in N but for allocation.
+      content_mask: Lets each look-up choose which elements of a word to compare
+        (Csordás & Schmidhuber, ICLR 2019).
+      mask_floor: Least that a masked element counts, in [0, 1]. Csordás &
+        Schmidhuber found 0 to slow learning.
+      deallocate: Wipes a slot's contents as far as it is freed (Csordás &
+        Schmidhuber, ICLR 2019), so that old contents are not found again.
+      name: Name of the module.
+
+    Raises:
+      ValueError: A size is below 1, or an option is none of those named.
+    """
+    super().__init__(name=name)
+    self.memory_size = at_least("memory_size", memory_size, 1)
+    self.word_size = at_least("word_size", word_size, 1)
+    self.num_reads = at_least("num_reads", num_reads, 1)
+    self.num_writes = at_least("num_writes", num_writes, 1)
+    self._strength = STRENGTHS[one_of("strength", strength, STRENGTHS)]
+    self._links = one_of("links", links, LINKS)
+    self._content_mask = content_mask
+    if not 0 <= mask_floor <= 1:
+      raise ValueError(f"mask_floor must be in [0, 1], got {mask_floor}.")
+    self._mask_floor = mask_floor
+    self._deallocate = deallocate
+    self._freeness = Freeness(memory_size, usage_gradient=usage_gradient)
+    self._linkage = (
+      None if links == "off" else TemporalLinkage(memory_size, num_writes)
+    )
+
+  @property
+  def output_shape(self) -> tuple[int, int]:
+    """Shape of the words read at a step, without the batch: ``(R, W)``."""
+    return (self.num_reads, self.word_size)
+
+  def interface_layout(self) -> dict[str, tuple[int, ...]]:
+    """Returns name and shape of each quantity in the interface, in order."""
+    reads, writes, word = self.num_reads, self.num_writes, self.word_size
+    layout: dict[str, tuple[int, ...]] = {
+      "write_vectors": (writes, word),
+      "erase_vectors": (writes, word),
+      "free_gate": (reads,),
+      "allocation_gate": (writes,),
+      "write_gate": (writes,),
+    }
+    if self._links != "off":
+      layout["read_mode"] = (reads, 1 + 2 * writes)
+    layout |= {
+      "write_keys": (writes, word),
+      "write_strengths": (writes,),
+      "read_keys": (reads, word),
+      "read_strengths": (reads,),
+    }
+    if self._content_mask:
+      layout |= {"write_masks": (writes, word), "read_masks": (reads, word)}
+    return layout
+
+  def __call__(
+    self, inputs: jax.Array, prev_state: AccessState
+  ) -> tuple[jax.Array, AccessState]:
+    """Writes to the memory, then reads from it.
+
+    Args:
+      inputs: What the controller says. Shape ``[B, hidden size]``.
+      prev_state: State of the step before.
+
+    Returns:
+      The words read, shape ``[B, R, W]``, and the new state.
+    """
+    layout = self.interface_layout()
+    # Built here and not in a method, whose name would become part of the name
+    # under which checkpoints keep the parameters.
+    interface = self._parse(
+      hk.Linear(sum(map(math.prod, layout.values())), name="interface")(inputs)
+    )
+    usage, _ = self._freeness(
+      (
+        prev_state.write_weights,
+        interface["free_gate"],
+        prev_state.read_weights,
+      ),
+      prev_state.usage,
+    )
+    write_weights = self._write_weights(interface, prev_state.memory, usage)
+    memory = addressing.erase_and_write(
+      prev_state.memory,
+      write_weights,
+      interface["erase_vectors"],
+      interface["write_vectors"],
+      addressing.retention(interface["free_gate"], prev_state.read_weights)
+      if self._deallocate
+      else None,
+    )
+    linkage = self._next_linkage(write_weights, prev_state.linkage)
+    read_weights = self._read_weights(
+      interface, memory, linkage, prev_state.read_weights
+    )
+    read_words = jnp.einsum("brn,bnw->brw", read_weights, memory)
+    return read_words, AccessState(
+      memory=memory,
+      read_weights=read_weights,
+      write_weights=write_weights,
+      linkage=linkage,
+      usage=usage,
+    )
+
+  def initial_state(self, batch_size: int | None) -> AccessState:
+    """Returns an empty memory that was never read or written: zeros."""
+    size = self.memory_size
+    return AccessState(
+      memory=_zeros(batch_size, size, self.word_size),
+      read_weights=_zeros(batch_size, self.num_reads, size),
+      write_weights=_zeros(batch_size, self.num_writes, size),
+      linkage=self._linkage and self._linkage.initial_state(batch_size),
+      usage=self._freeness.initial_state(batch_size),
+    )
+
+  def _parse(self, interface: jax.Array) -> Mapping[str, jax.Array]:
+    """Returns the interface's quantities by name, each in its range."""
+    parts: dict[str, jax.Array] = {}
+    start = 0
+    for name, shape in self.interface_layout().items():
+      stop = start + math.prod(shape)
+      parts[name] = interface[:, start:stop].reshape(-1, *shape)
+      start = stop
+    for name in ("erase_vectors", "free_gate", "allocation_gate", "write_gate"):
+      parts[name] = jax.nn.sigmoid(parts[name])
+    for name in ("write_strengths", "read_strengths"):
+      parts[name] = self._strength(parts[name])
+    for name in ("write_masks", "read_masks"):
+      if name in parts:
+        mask = jax.nn.sigmoid(parts[name])
+        parts[name] = self._mask_floor + (1 - self._mask_floor) * mask
+    if "read_mode" in parts:
+      parts["read_mode"] = jax.nn.softmax(parts["read_mode"], axis=-1)
+    return parts
+
+  def _write_weights(
+    self,
+    interface: Mapping[str, jax.Array],
+    memory: jax.Array,
+    usage: jax.Array,
+  ) -> jax.Array:
+    """Returns where each head writes, ``[B, H, N]``."""
+    content = addressing.content_weights(
+      memory,
+      interface["write_keys"],
+      interface["write_strengths"],
+      interface.get("write_masks"),
+    )
+    allocation_gate = interface["allocation_gate"]
+    write_gate = interface["write_gate"]
+    allocation = addressing.write_allocation_weights(
+      usage, allocation_gate * write_gate
+    )
+    return addressing.write_weights(
+      content, allocation, allocation_gate, write_gate
+    )
+
+  def _next_linkage(
+    self, write_weights: jax.Array, prev: TemporalLinkageState | None
+  ) -> TemporalLinkageState | None:
+    """Returns the links after this step's writes; None where they are off."""
+    if self._linkage is None or prev is None:
+      return None
+    if self._links == "stop_gradient":
+      write_weights = jax.lax.stop_gradient(write_weights)
+    return self._linkage(write_weights, prev)[1]
+
+  def _read_weights(
+    self,
+    interface: Mapping[str, jax.Array],
+    memory: jax.Array,
+    linkage: TemporalLinkageState | None,
+    prev_read_weights: jax.Array,
+  ) -> jax.Array:
+    """Returns where each head reads, ``[B, R, N]``."""
+    content = addressing.content_weights(
+      memory,
+      interface["read_keys"],
+      interface["read_strengths"],
+      interface.get("read_masks"),
+    )
+    if linkage is None:
+      return content
+    forward, backward = (
+      addressing.directional_weights(
+        linkage.link, prev_read_weights, forward=forward
+      )
+      for forward in (True, False)
+    )
+    return addressing.read_weights(
+      content, forward, backward, interface["read_mode"]
+    )
+
+
+def _zeros(batch_size: int | None, *shape: int) -> jax.Array:
+  """Returns zeros of this shape, led by the batch if there is one."""
+  return jnp.zeros(shape if batch_size is None else (batch_size, *shape))

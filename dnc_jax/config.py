@@ -1,0 +1,182 @@
+"""What a model is made of, as a value that can be saved, and the model itself.
+
+>>> config = ModelConfig(output_size=5, memory_size=32)
+>>> ModelConfig.from_json(config.to_json()) == config
+True
+"""
+
+import dataclasses
+import json
+from typing import Any, get_type_hints
+
+import haiku as hk
+
+from dnc_jax._checks import at_least, one_of
+from dnc_jax.access import LINKS, STRENGTHS, MemoryAccess
+from dnc_jax.controllers import DeepLSTM, FeedForward
+from dnc_jax.dnc import DNC
+
+CONTROLLERS = ("lstm", "deep_lstm", "gru", "feed_forward")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """A DNC's sizes and options, checked when made.
+
+  Defaults are those of google-deepmind/dnc's training script.
+
+  Attributes:
+    output_size: Numbers in a step's output, at least 1.
+    controller: ``"lstm"``, ``"deep_lstm"`` (the paper's, with skip
+      connections), ``"gru"`` or ``"feed_forward"``.
+    hidden_size: Cells in each layer of the controller, at least 1.
+    num_layers: Layers of the controller, at least 1; 1 for lstm and gru.
+    memory_size: N, slots of the memory, at least 1. May differ between training
+      and use.
+    word_size: W, numbers in a slot, at least 1.
+    num_reads: R, read heads, at least 1.
+    num_writes: Write heads, at least 1.
+    clip_value: Bound on controller and output, more than 0; None for none.
+    strength: ``"softplus"`` (DeepMind's code) or ``"oneplus"`` (the paper).
+    usage_gradient: Gradients from usage to write weights flow (the paper) or
+      are stopped (DeepMind's code).
+    links: ``"dense"``, ``"stop_gradient"`` or ``"off"``.
+    content_mask: Look-ups choose which elements of a word to compare.
+    mask_floor: Least that a masked element counts, in [0, 1].
+    deallocate: Freed slots are wiped.
+  """
+
+  output_size: int
+  controller: str = "lstm"
+  hidden_size: int = 64
+  num_layers: int = 1
+  memory_size: int = 16
+  word_size: int = 16
+  num_reads: int = 4
+  num_writes: int = 1
+  clip_value: float | None = 20.0
+  strength: str = "softplus"
+  usage_gradient: bool = False
+  links: str = "dense"
+  content_mask: bool = False
+  mask_floor: float = 0.1
+  deallocate: bool = False
+
+  def __post_init__(self):
+    """Checks every field.
+
+    Raises:
+      ValueError: A field is out of its range.
+    """
+    for name in (
+      "output_size",
+      "hidden_size",
+      "num_layers",
+      "memory_size",
+      "word_size",
+      "num_reads",
+      "num_writes",
+    ):
+      at_least(name, getattr(self, name), 1)
+    one_of("controller", self.controller, CONTROLLERS)
+    one_of("strength", self.strength, STRENGTHS)
+    one_of("links", self.links, LINKS)
+    if self.num_layers > 1 and self.controller in ("lstm", "gru"):
+      raise ValueError(
+        f"num_layers must be 1 for controller {self.controller!r}, got "
+        f"{self.num_layers}. For more layers use 'deep_lstm'."
+      )
+    if self.clip_value is not None and not self.clip_value > 0:
+      raise ValueError(
+        f"clip_value must be more than 0, got {self.clip_value}. For no "
+        "clipping use None."
+      )
+    if not 0 <= self.mask_floor <= 1:
+      raise ValueError(f"mask_floor must be in [0, 1], got {self.mask_floor}.")
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the fields by name, for JSON."""
+    return dataclasses.asdict(self)
+
+  def to_json(self) -> str:
+    """Returns the fields as one JSON object, a field a line."""
+    return json.dumps(self.to_dict(), indent=2)
+
+  @classmethod
+  def from_dict(cls, fields: dict[str, Any]) -> "ModelConfig":
+    """Returns the config with these fields, defaults for those not named.
+
+    Args:
+      fields: Values by name, as `to_dict` gives them.
+
+    Raises:
+      ValueError: A name is not a field, a value has the wrong type or is out of
+        range, or ``output_size`` is missing.
+    """
+    types = get_type_hints(cls)
+    for name, value in fields.items():
+      if name not in types:
+        raise ValueError(
+          f"{name!r} is not a field of a model's config, which has: "
+          + ", ".join(types)
+          + "."
+        )
+      wanted = (int, float) if name == "mask_floor" else types[name]
+      if name == "clip_value":
+        wanted = (int, float, type(None))
+      wrong_bool = isinstance(value, bool) and types[name] is not bool
+      if wrong_bool or not isinstance(value, wanted):
+        raise ValueError(f"{name} has a value of the wrong type: {value!r}.")
+    if "output_size" not in fields:
+      raise ValueError("The model's config lacks output_size.")
+    return cls(**fields)
+
+  @classmethod
+  def from_json(cls, text: str) -> "ModelConfig":
+    """Returns the config that `to_json` wrote.
+
+    Raises:
+      ValueError: The text is not JSON, or not a model's config.
+    """
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+      raise ValueError(f"A model's config must be an object, got {fields!r}.")
+    return cls.from_dict(fields)
+
+
+def make_core(config: ModelConfig) -> hk.RNNCore:
+  """Returns the model, inside a function given to ``hk.transform``.
+
+  Its parameters are named ``lstm/...`` (or as the controller is called),
+  ``memory_access/interface`` and ``dnc/output_linear``, below the names of the
+  modules that it is made in.
+  """
+  return DNC(
+    config.output_size,
+    access=MemoryAccess(
+      memory_size=config.memory_size,
+      word_size=config.word_size,
+      num_reads=config.num_reads,
+      num_writes=config.num_writes,
+      strength=config.strength,
+      usage_gradient=config.usage_gradient,
+      links=config.links,
+      content_mask=config.content_mask,
+      mask_floor=config.mask_floor,
+      deallocate=config.deallocate,
+    ),
+    controller=_make_controller(config),
+    clip_value=config.clip_value,
+  )
+
+
+def _make_controller(config: ModelConfig) -> hk.RNNCore:
+  match config.controller:
+    case "lstm":
+      return hk.LSTM(config.hidden_size, name="lstm")
+    case "gru":
+      return hk.GRU(config.hidden_size, name="gru")
+    case "deep_lstm":
+      return DeepLSTM(config.hidden_size, config.num_layers)
+    case _:
+      return FeedForward(config.hidden_size, config.num_layers)

@@ -1,0 +1,242 @@
+"""Training and evaluating a core on batches of sequences.
+
+Everything that a step changes is in `TrainState`; everything random is a
+function of the seed and the step. So a run that was stopped and goes on from a
+checkpoint computes bit for bit what it would have without the stop.
+
+Shapes: T steps, B sequences in the batch, I inputs, O outputs.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import optax
+
+from dnc_jax._checks import one_of
+from dnc_jax.config import ModelConfig, make_core
+from dnc_jax.losses import Batch, Objective, Scores
+
+OPTIMISERS = ("rmsprop", "adam")
+
+
+class TrainState(NamedTuple):
+  """All that training changes.
+
+  Attributes:
+    params: Parameters of the model.
+    opt_state: State of the optimiser.
+    step: Updates done. Shape ``[]``, int32.
+  """
+
+  params: hk.Params
+  opt_state: optax.OptState
+  step: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimiserConfig:
+  """How parameters are updated, checked when made.
+
+  Defaults are those of google-deepmind/dnc's training script.
+
+  Attributes:
+    optimiser: ``"rmsprop"`` as TensorFlow 1 computes it (decay 0.9, ε inside
+      the square root, mean square starting at 1), or ``"adam"``.
+    learning_rate: More than 0.
+    epsilon: Added to the second moment, more than 0. Of rmsprop only.
+    max_grad_norm: Gradients longer than this, all parameters taken together,
+      are shortened to it; more than 0.
+    warmup_steps: Updates over which the learning rate grows from 0, at least 0.
+    decay_steps: Updates, after those, over which it falls along a cosine to a
+      hundredth; 0 for none.
+  """
+
+  optimiser: str = "rmsprop"
+  learning_rate: float = 1e-4
+  epsilon: float = 1e-10
+  max_grad_norm: float = 50.0
+  warmup_steps: int = 0
+  decay_steps: int = 0
+
+  def __post_init__(self):
+    """Checks every field.
+
+    Raises:
+      ValueError: A field is out of its range.
+    """
+    one_of("optimiser", self.optimiser, OPTIMISERS)
+    for name in ("learning_rate", "epsilon", "max_grad_norm"):
+      if not getattr(self, name) > 0:
+        raise ValueError(
+          f"{name} must be more than 0, got {getattr(self, name)}."
+        )
+    for name in ("warmup_steps", "decay_steps"):
+      if getattr(self, name) < 0:
+        raise ValueError(
+          f"{name} must be at least 0, got {getattr(self, name)}."
+        )
+
+
+def make_optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
+  """Returns the optimiser, gradient clipping included."""
+  rate: Any = config.learning_rate
+  if config.decay_steps:
+    rate = optax.cosine_decay_schedule(rate, config.decay_steps, alpha=0.01)
+  if config.warmup_steps:
+    warmup = optax.linear_schedule(
+      0.0, config.learning_rate, config.warmup_steps
+    )
+    rate = optax.join_schedules(
+      [warmup, rate if callable(rate) else optax.constant_schedule(rate)],
+      [config.warmup_steps],
+    )
+  if config.optimiser == "adam":
+    update = optax.adam(rate)
+  else:
+    update = optax.rmsprop(
+      rate,
+      decay=0.9,
+      eps=config.epsilon,
+      initial_scale=1.0,
+      eps_in_sqrt=True,
+    )
+  return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), update)
+
+
+def make_forward(config: ModelConfig) -> hk.Transformed:
+  """Returns the model over whole sequences, from inputs to logits.
+
+  Of each step only matrix products with parameters are kept for the backward
+  pass; all else is computed again there, which is faster on a CPU than keeping
+  it and takes a fraction of the memory.
+
+  Args:
+    config: What the model is made of.
+
+  Returns:
+    ``init(key, inputs)`` and ``apply(params, inputs)``, inputs ``[T, B, I]``,
+    logits ``[T, B, O]``, from the initial state.
+  """
+
+  def forward(inputs: jax.Array) -> jax.Array:
+    core = make_core(config)
+    step = hk.remat(
+      core,
+      policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+      # A scan's body is not merged with its backward pass, so nothing is lost.
+      prevent_cse=False,
+    )
+    state = core.initial_state(inputs.shape[1])
+    outputs, _ = hk.dynamic_unroll(step, inputs, state)
+    return cast(jax.Array, outputs)
+
+  return hk.without_apply_rng(hk.transform(forward))
+
+
+def init_state(
+  config: ModelConfig, optimiser: OptimiserConfig, input_size: int, seed: int
+) -> TrainState:
+  """Returns the state before the first update.
+
+  Args:
+    config: The model.
+    optimiser: How it is trained.
+    input_size: I, numbers that the network hears at a step.
+    seed: What the parameters are drawn from.
+
+  Returns:
+    A state whose parameters are a function of these arguments.
+  """
+  # No parameter's shape depends on the number of slots, and few are cheap.
+  small = dataclasses.replace(config, memory_size=1)
+  params = make_forward(small).init(
+    jax.random.key(seed), jnp.zeros([1, 1, input_size])
+  )
+  return TrainState(
+    params=params,
+    opt_state=make_optimiser(optimiser).init(params),
+    step=jnp.zeros([], jnp.int32),
+  )
+
+
+Update = Callable[[TrainState, Batch, int], tuple[TrainState, Scores]]
+Evaluate = Callable[[hk.Params, Batch, int], tuple[jax.Array, Scores]]
+
+
+def make_update(
+  config: ModelConfig, optimiser: OptimiserConfig, objective: Objective
+) -> Update:
+  """Returns one step of training, compiled.
+
+  Args:
+    config: The model.
+    optimiser: How it is trained.
+    objective: What it is to do.
+
+  Returns:
+    ``update(state, batch, memory_size)``, which gives the next state and the
+    scores of the batch before the update. It is compiled once for each shape
+    of a batch and each number of slots. The state given is used up.
+  """
+  transformation = make_optimiser(optimiser)
+
+  @functools.partial(jax.jit, static_argnums=2, donate_argnums=0)
+  def update(
+    state: TrainState, batch: Batch, memory_size: int
+  ) -> tuple[TrainState, Scores]:
+    forward = make_forward(
+      dataclasses.replace(config, memory_size=memory_size)
+    )
+
+    def loss(params: hk.Params) -> tuple[jax.Array, Scores]:
+      logits = forward.apply(params, batch.inputs)
+      scores = objective(logits, batch.targets, batch.mask)
+      return scores.loss, scores
+
+    gradients, scores = jax.grad(loss, has_aux=True)(state.params)
+    updates, opt_state = transformation.update(
+      gradients, state.opt_state, state.params
+    )
+    params = cast(hk.Params, optax.apply_updates(state.params, updates))
+    return TrainState(params, opt_state, state.step + 1), scores
+
+  return update
+
+
+def make_evaluate(config: ModelConfig, objective: Objective) -> Evaluate:
+  """Returns how a model does on a batch, compiled.
+
+  Args:
+    config: The model.
+    objective: What it is to do.
+
+  Returns:
+    ``evaluate(params, batch, memory_size)``, which gives the logits
+    ``[T, B, O]`` and the scores.
+  """
+
+  @functools.partial(jax.jit, static_argnums=2)
+  def evaluate(
+    params: hk.Params, batch: Batch, memory_size: int
+  ) -> tuple[jax.Array, Scores]:
+    forward = make_forward(
+      dataclasses.replace(config, memory_size=memory_size)
+    )
+    logits = forward.apply(params, batch.inputs)
+    return logits, objective(logits, batch.targets, batch.mask)
+
+  return evaluate
+
+
+def num_params(params: Mapping[str, Any]) -> int:
+  """Returns how many numbers the parameters are.
+
+  >>> num_params({"linear": {"w": jnp.zeros([2, 3]), "b": jnp.zeros([3])}})
+  9
+  """
+  return sum(x.size for x in jax.tree.leaves(params))

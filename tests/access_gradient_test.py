@@ -1,0 +1,115 @@
+"""Where a memory's gradients stop, and that they are finite at the corners."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from tests import memories
+from tests.float64 import Float64TestCase
+from tests.memories import B, HIDDEN, N, OPTIONS
+
+
+class StoppedGradientTest(Float64TestCase):
+  def _gradients(self, options, field):
+    """Returns gradients of a field after a step: of parameters and state."""
+    rng = np.random.default_rng(0)
+    params = memories.random_params(rng, options)
+    inputs = rng.normal(size=(1, B, HIDDEN))
+    fields = memories.random_fields(rng, options)
+    aim = None
+
+    def loss(params, fields):
+      nonlocal aim
+      values = memories.unroll(options, params, inputs, fields)[1][field]
+      aim = rng.normal(size=values.shape) if aim is None else aim
+      return jnp.sum(aim * values)
+
+    return jax.grad(loss, argnums=(0, 1))(params, fields)
+
+  @parameterized.parameters(
+    (False, "usage"), (False, "write_weights"), (False, "memory")
+  )
+  def test_usage_passes_none_to_write_weights(self, usage_gradient, field):
+    _, fields = self._gradients({"usage_gradient": usage_gradient}, field)
+    gradient = fields["write_weights"]
+    np.testing.assert_array_equal(gradient, np.zeros((B, 1, N)))
+    self.assertGreater(np.abs(fields["read_weights"]).max(), 1e-6)
+
+  @parameterized.parameters("usage", "write_weights", "memory")
+  def test_usage_passes_some_where_asked(self, field):
+    _, fields = self._gradients({"usage_gradient": True}, field)
+    self.assertTrue((np.abs(fields["write_weights"]) > 0).any())
+
+  def test_links_pass_none_to_writes_where_asked(self):
+    params, fields = self._gradients({"links": "stop_gradient"}, "link")
+    for gradient in jax.tree.leaves(params):
+      np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+    np.testing.assert_array_equal(fields["memory"], np.zeros((B, N, W)))
+
+  def test_links_pass_some_by_default(self):
+    params, _ = self._gradients({"links": "dense"}, "link")
+    gradient = params["memory_access/interface"]["b"]
+    self.assertGreater(np.abs(gradient).max(), 1e-3)
+
+
+class FiniteGradientTest(parameterized.TestCase):
+  """Where memories that learn really are: empty, full, silent, saturated."""
+
+  def _assert_finite(self, options, params, inputs, fields, dtype):
+    values = jax.tree.map(lambda v: v.astype(dtype), (params, inputs, fields))
+
+    def loss(values):
+      words, states = memories.unroll(options, *values)
+      return sum(jnp.sum(v) for v in (words, *states.values()))
+
+    total, gradients = jax.jit(jax.value_and_grad(loss))(values)
+    self.assertTrue(np.isfinite(total))
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+      with self.subTest(jax.tree_util.keystr(path)):
+        self.assertEqual(gradient.dtype, dtype)
+        self.assertTrue(np.isfinite(gradient).all())
+
+  @parameterized.product(
+    options=[
+      "default",
+      "everything",
+      "links_off",
+      "content_mask_without_floor",
+    ],
+    usage=[0.0, 1.0],
+    write_gate=[-1e4, -100.0],
+  )
+  def test_where_nothing_is_written_for_long(self, options, usage, write_gate):
+    rng = np.random.default_rng(0)
+    options = {**OPTIONS[options], "usage_gradient": True}
+    params = memories.random_params(rng, options)
+    gate = memories.direct_inputs(options, [{"write_gate": write_gate}])[0, 0]
+    layer = params["memory_access/interface"]
+    layer["w"] *= gate == 0
+    layer["b"] = np.where(gate == 0, layer["b"], gate)
+    fields = memories.random_fields(rng, options)
+    fields = jax.tree.map(np.zeros_like, fields)
+    fields["usage"] += usage
+    inputs = rng.normal(size=(20, B, HIDDEN))
+    self._assert_finite(options, params, inputs, fields, np.float32)
+
+  @parameterized.product(
+    options=["default", "everything", "links_off"],
+    scale=[0.0, 1e-20, 100.0],
+    usage=[0.0, 1.0],
+  )
+  def test_where_parameters_are_extreme(self, options, scale, usage):
+    rng = np.random.default_rng(1)
+    options = {**OPTIONS[options], "usage_gradient": True}
+    params = memories.random_params(rng, options, scale)
+    fields = jax.tree.map(np.zeros_like, memories.random_fields(rng, options))
+    fields["usage"] += usage
+    inputs = rng.normal(size=(8, B, HIDDEN))
+    self._assert_finite(options, params, inputs, fields, np.float32)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,13 @@
+"""Settings that hold for every test."""
+
+import jax
+from absl import flags
+
+# A [B, N] array never silently broadcasts against a [N] one.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+  """Lets absl's create_tempdir work under pytest, which parses no flags."""
+  del config
+  flags.FLAGS.mark_as_parsed()

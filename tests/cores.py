@@ -1,0 +1,139 @@
+"""Every core of the library, for the tests that hold for all of them.
+
+A new core is one line in `CORES`, and every property is then asked of it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import numpy as np
+
+from dnc_jax import controllers, dnc
+from dnc_jax.access import Freeness, MemoryAccess, TemporalLinkage
+
+INPUT_SIZE, OUTPUT_SIZE, HIDDEN_SIZE = 4, 3, 6
+MEMORY_SIZE, WORD_SIZE, NUM_READS = 5, 3, 2
+
+ALL_OPTIONS = {
+  "num_writes": 3,
+  "strength": "oneplus",
+  "usage_gradient": True,
+  "links": "stop_gradient",
+  "content_mask": True,
+  "deallocate": True,
+}
+
+
+def numbers(rng: np.random.Generator, *shape: int, scale: float) -> np.ndarray:
+  """Returns what most cores hear: normal numbers."""
+  return (scale * rng.normal(size=shape)).astype(np.float32)
+
+
+def gates(rng: np.random.Generator, *shape: int, scale: float) -> np.ndarray:
+  """Returns numbers in [0, 1], the nearer to its ends the greater the scale."""
+  return np.asarray(jax.nn.sigmoid(numbers(rng, *shape, scale=scale)))
+
+
+def weightings(
+  rng: np.random.Generator, *shape: int, scale: float
+) -> np.ndarray:
+  """Returns numbers in [0, 1] whose sum over the last axis is at most 1."""
+  where = jax.nn.softmax(numbers(rng, *shape, scale=scale), axis=-1)
+  return np.asarray(where * gates(rng, *shape[:-1], 1, scale=scale))
+
+
+def _vectors(
+  rng: np.random.Generator, *leading: int, memory_size: int, scale: float
+) -> np.ndarray:
+  del memory_size
+  return numbers(rng, *leading, INPUT_SIZE, scale=scale)
+
+
+def _writes(
+  rng: np.random.Generator, *leading: int, memory_size: int, scale: float
+) -> np.ndarray:
+  return weightings(rng, *leading, 2, memory_size, scale=scale)
+
+
+def _writes_and_reads(
+  rng: np.random.Generator, *leading: int, memory_size: int, scale: float
+) -> tuple[np.ndarray, ...]:
+  return (
+    weightings(rng, *leading, 2, memory_size, scale=scale),
+    gates(rng, *leading, NUM_READS, scale=scale),
+    weightings(rng, *leading, NUM_READS, memory_size, scale=scale),
+  )
+
+
+class Core(NamedTuple):
+  """One row of the table.
+
+  Attributes:
+    make: Makes the core, with a memory of so many slots.
+    inputs: Draws its inputs: generator, leading axes, `memory_size`, `scale`.
+    has_memory: It has slots. Their number may differ between runs.
+    has_state: What it hears makes a difference at later steps.
+  """
+
+  make: Callable[[int], hk.RNNCore]
+  inputs: Callable[..., Any] = _vectors
+  has_memory: bool = True
+  has_state: bool = True
+
+
+def _access(memory_size: int, **options: Any) -> MemoryAccess:
+  return MemoryAccess(
+    memory_size,
+    WORD_SIZE,
+    **{"num_reads": NUM_READS, **options},
+  )
+
+
+def _dnc(
+  controller: Callable[[], hk.RNNCore] = lambda: hk.LSTM(
+    HIDDEN_SIZE, name="lstm"
+  ),
+  clip_value: float | None = None,
+  **options: Any,
+) -> Core:
+  return Core(
+    lambda memory_size: dnc.DNC(
+      OUTPUT_SIZE,
+      access=_access(memory_size, **options),
+      controller=controller(),
+      clip_value=clip_value,
+    )
+  )
+
+
+CORES: dict[str, Core] = {
+  "dnc": _dnc(),
+  "dnc_clipped": _dnc(clip_value=0.5),
+  "dnc_gru": _dnc(lambda: hk.GRU(HIDDEN_SIZE, name="gru")),
+  "dnc_deep_lstm": _dnc(lambda: controllers.DeepLSTM(HIDDEN_SIZE, 2)),
+  # Without a bound, what it reads could grow by what it writes for ever.
+  "dnc_feed_forward": _dnc(
+    lambda: controllers.FeedForward(HIDDEN_SIZE, 2), clip_value=20
+  ),
+  "dnc_three_write_heads": _dnc(num_writes=3),
+  "dnc_paper": _dnc(strength="oneplus", usage_gradient=True),
+  "dnc_content_mask": _dnc(content_mask=True),
+  "dnc_deallocate": _dnc(deallocate=True),
+  "dnc_links_off": _dnc(links="off"),
+  "dnc_links_stop_gradient": _dnc(links="stop_gradient"),
+  "dnc_all_options": _dnc(**ALL_OPTIONS),
+  "memory_access": Core(_access),
+  "memory_access_all_options": Core(lambda n: _access(n, **ALL_OPTIONS)),
+  "temporal_linkage": Core(lambda n: TemporalLinkage(n, num_writes=2), _writes),
+  "freeness": Core(Freeness, _writes_and_reads),
+  "deep_lstm": Core(
+    lambda _: controllers.DeepLSTM(HIDDEN_SIZE, 2), has_memory=False
+  ),
+  "feed_forward": Core(
+    lambda _: controllers.FeedForward(HIDDEN_SIZE, 2),
+    has_memory=False,
+    has_state=False,
+  ),
+}
