@@ -164,7 +164,7 @@ def init_state(
   )
 
 
-Update = Callable[[TrainState, Batch, int], tuple[TrainState, Scores]]
+Update = Callable[[TrainState, Batch, int, int], tuple[TrainState, Scores]]
 Evaluate = Callable[[hk.Params, Batch, int], tuple[jax.Array, Scores]]
 
 
@@ -179,15 +179,20 @@ def make_update(
     objective: What it is to do.
 
   Returns:
-    ``update(state, batch, memory_size)``, which gives the next state and the
-    scores of the batch before the update. It is compiled once for each shape
-    of a batch and each number of slots. The state given is used up.
+    ``update(state, batch, step, memory_size)``, which gives the next state and
+    the scores of the batch before the update. It is compiled once for each
+    shape of a batch and each number of slots. The state given is used up.
+
+    Nothing is updated where the loss or a gradient is not finite, nor where
+    ``step``, the number of this update from 0, is not the state's: so after a
+    loss that is not finite the state stays what it was before, for the caller
+    to save, however late the caller looks at the loss.
   """
   transformation = make_optimiser(optimiser)
 
-  @functools.partial(jax.jit, static_argnums=2, donate_argnums=0)
+  @functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
   def update(
-    state: TrainState, batch: Batch, memory_size: int
+    state: TrainState, batch: Batch, step: int, memory_size: int
   ) -> tuple[TrainState, Scores]:
     forward = make_forward(
       dataclasses.replace(config, memory_size=memory_size)
@@ -203,7 +208,17 @@ def make_update(
       gradients, state.opt_state, state.params
     )
     params = cast(hk.Params, optax.apply_updates(state.params, updates))
-    return TrainState(params, opt_state, state.step + 1), scores
+    finite = jnp.isfinite(scores.loss) & jnp.isfinite(
+      optax.global_norm(gradients)
+    )
+    # A gradient that is not finite is the caller's to see, too.
+    scores = scores._replace(loss=jnp.where(finite, scores.loss, jnp.nan))
+    state = jax.tree.map(
+      functools.partial(jnp.where, finite & (state.step == step)),
+      TrainState(params, opt_state, state.step + 1),
+      state,
+    )
+    return state, scores
 
   return update
 

@@ -24,7 +24,7 @@ from typing import ClassVar
 import numpy as np
 
 from dnc_jax import losses
-from dnc_jax.losses import Batch
+from dnc_jax.losses import Batch, Objective
 from tasks import repeat_copy
 from tasks.base import SequenceTask
 
@@ -52,7 +52,6 @@ class Copy(SequenceTask):
 
   name: ClassVar[str] = "copy"
   unit: ClassVar[str] = "bit"
-  objective = staticmethod(losses.bits)
 
   def __post_init__(self):
     repeat_copy.check_at_least("num_bits", self.num_bits, 1)
@@ -67,6 +66,11 @@ class Copy(SequenceTask):
   def output_size(self) -> int:
     """The bits."""
     return self.num_bits
+
+  @property
+  def objective(self) -> Objective:
+    """Cross-entropy of each bit."""
+    return losses.bits
 
   def length(self, lesson: int) -> int:
     """Returns the most steps that a sequence can have."""

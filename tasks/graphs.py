@@ -216,7 +216,8 @@ def one_hots(labels: np.ndarray) -> np.ndarray:
   Returns:
     Shape ``[..., L * 30]``, float32.
   """
-  return _ONE_HOTS[labels].reshape(*labels.shape[:-1], -1)
+  size = labels.shape[-1] * LABEL_SIZE
+  return _ONE_HOTS[labels].reshape(*labels.shape[:-1], size)
 
 
 def read_labels(array: np.ndarray) -> np.ndarray:

@@ -38,12 +38,16 @@ class StagedTest(Float64TestCase):
       "read_strengths": 1e4,
     }
 
-  def _run(self, steps, **options):
+  def _run(self, steps, memory_size=N, **options):
+    """Returns what head 0 reads, and the states, of the one sequence."""
     inputs = memories.direct_inputs(options, steps)
     words, states = memories.unroll(
-      options, memories.direct_params(options), inputs
+      options,
+      memories.direct_params(options),
+      inputs,
+      memory_size=memory_size,
     )
-    return np.asarray(words)[:, 0, 0], {k: v[:, 0] for k, v in states.items()}
+    return words[:, 0, 0], {name: v[:, 0] for name, v in states.items()}
 
   def test_words_are_found_by_content_and_followed_both_ways(self):
     steps = [self._write(word) for word in self.words]
@@ -55,20 +59,21 @@ class StagedTest(Float64TestCase):
     ]
     words, states = self._run(steps)
     np.testing.assert_allclose(words[3:], self.words[[0, 1, 2, 1]], atol=1e-4)
-    np.testing.assert_allclose(
-      states["write_weights"][:3, 0], np.eye(N)[:3], atol=1e-5
-    )
+    weights = states["write_weights"][:3, 0]
+    slots = weights.argmax(axis=-1)
+    self.assertLen(set(slots.tolist()), 3)
+    np.testing.assert_allclose(weights, np.eye(N)[slots], atol=1e-5)
 
   def test_what_is_freed_is_written_next(self):
+    # As many words as slots, so that nothing else is free.
     steps = [self._write(word) for word in self.words]
     steps += [
       self._read(CONTENT, self.words[1]),
       self._write(self.words[0], free_gate=OPEN),
     ]
-    _, states = self._run(steps)
-    np.testing.assert_allclose(
-      states["write_weights"][-1, 0], np.eye(N)[1], atol=1e-5
-    )
+    _, states = self._run(steps, memory_size=3)
+    weights = states["write_weights"][:, 0]
+    np.testing.assert_allclose(weights[-1], weights[1], atol=1e-4)
 
   @parameterized.parameters(True, False)
   def test_deallocation_wipes_what_is_freed(self, deallocate):
@@ -78,14 +83,15 @@ class StagedTest(Float64TestCase):
       self._read(CONTENT, self.words[1], free_gate=OPEN),
     ]
     _, states = self._run(steps, deallocate=deallocate)
+    slots = states["write_weights"][:3, 0].argmax(axis=-1)
     expected = np.zeros((N, W))
-    expected[:3] = self.words
-    expected[1] *= not deallocate
+    expected[slots] = self.words
+    expected[slots[1]] *= not deallocate
     np.testing.assert_allclose(states["memory"][-1], expected, atol=1e-4)
-    np.testing.assert_allclose(states["usage"][-1, 1], 0, atol=1e-5)
+    np.testing.assert_allclose(states["usage"][-1, slots[1]], 0, atol=1e-5)
 
   def test_a_mask_finds_a_word_by_a_part_of_it(self):
-    memory = np.array([[3.0, -1.0, 0.0], [-1.0, 3.0, 4.0]])
+    memory = np.array([[3.0, 1.0, 0.0], [-1.0, 3.0, 4.0]])
     steps = [self._write(word) for word in memory]
     query = self._read(CONTENT, [1.0, -9.0, -9.0])
     query["read_masks"] = np.tile([OPEN, CLOSED, CLOSED], R)

@@ -1,12 +1,12 @@
 """Memories of every option, ours and the slow reference, run side by side.
 
-Shapes: T steps, B sequences, N slots, W numbers in a slot, R read heads, H write
-heads.
+Shapes: T steps, B sequences, N slots, W numbers in a slot, R read heads.
 """
+
+import functools
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dnc_jax.access import AccessState, MemoryAccess, TemporalLinkageState
@@ -37,7 +37,7 @@ OPTIONS = {
 def layout(options) -> dict[str, int]:
   """Returns how many numbers of the interface are for what, in order."""
   writes = options.get("num_writes", 1)
-  layout = {
+  sizes = {
     "write_vectors": writes * W,
     "erase_vectors": writes * W,
     "free_gate": R,
@@ -50,17 +50,17 @@ def layout(options) -> dict[str, int]:
     "read_strengths": R,
   }
   if options.get("links") == "off":
-    del layout["read_mode"]
+    del sizes["read_mode"]
   if options.get("content_mask"):
-    layout |= {"write_masks": writes * W, "read_masks": R * W}
-  return layout
+    sizes |= {"write_masks": writes * W, "read_masks": R * W}
+  return sizes
 
 
 def _split(options, vector):
   """Returns a vector of the interface as its parts by name."""
-  layout = layout(options)
-  stops = np.cumsum(list(layout.values()))[:-1]
-  return dict(zip(layout, np.split(vector, stops), strict=True))
+  sizes = layout(options)
+  stops = np.cumsum(list(sizes.values()))[:-1]
+  return dict(zip(sizes, np.split(vector, stops), strict=True))
 
 
 def _params(w, b):
@@ -133,20 +133,29 @@ def _from_state(state: AccessState):
   return fields
 
 
-def unroll(options, params, inputs, fields=None, memory_size=N):
-  """Returns words and states of all steps, from zero if without `fields`."""
+@functools.cache
+def _runner(options, memory_size):
+  """Returns the compiled unroll of a memory with these options."""
 
   @hk.without_apply_rng
   @hk.transform
-  def unroll(inputs):
-    core = MemoryAccess(memory_size, W, R, **options)
+  def run(inputs, fields):
+    core = MemoryAccess(memory_size, W, R, **dict(options))
     state = core.initial_state(inputs.shape[1])
     if fields is not None:
       state = _to_state(fields)
-    return hk.dynamic_unroll(core, inputs, state, return_all_states=True)
+    words, states = hk.dynamic_unroll(
+      core, inputs, state, return_all_states=True
+    )
+    return words, _from_state(states)
 
-  words, states = unroll.apply(params, inputs)
-  return words, _from_state(states)
+  return jax.jit(run.apply)
+
+
+def unroll(options, params, inputs, fields=None, memory_size=N):
+  """Returns words and states of all steps, from zero if without `fields`."""
+  run = _runner(tuple(options.items()), memory_size)
+  return run(params, inputs, fields)
 
 
 def slow_unroll(options, params, inputs, fields):

@@ -74,11 +74,12 @@ PARAMETERS = {
 
 
 def shapes(name):
-  """Returns the shape of each parameter by its module and name, as in JSON."""
+  """Returns the shape of each parameter by its name, one line of JSON each."""
   function, argument = PARAMETERS[name]
   return {
-    module: {key: list(array.shape) for key, array in sorted(arrays.items())}
+    f"{module}/{key}": str(list(array.shape))
     for module, arrays in sorted(function(argument).items())
+    for key, array in sorted(arrays.items())
   }
 
 

@@ -44,7 +44,7 @@ class CopyTest(parameterized.TestCase):
     batch.inputs[1:3, 0, 0] = [1, 0]
     batch.targets[4:6, 0, 0] = [1, 0]
     self.assertEqual(
-      task.render(batch, -task.solve(batch.inputs)),
+      task.render(batch, -task.solve(np.asarray(batch.inputs))),
       """\
 Observations:
 +- 1 - - - -+

@@ -19,7 +19,7 @@ CASES = (
   ("small", 50, (3, 10), (2, 4)),
   ("more_edges_than_nodes", 50, (2, 5), (3, 8)),
   ("all_edges", 20, (6, 6), (5, 5)),
-  ("large", 10, (30, 40), (2, 6)),
+  ("large", 40, (30, 40), (2, 6)),
 )
 
 
@@ -211,7 +211,7 @@ class ShuffledTriplesTest(parameterized.TestCase):
 
 
 class LabelledCopiesTest(parameterized.TestCase):
-  @parameterized.parameters(underground.MAPS)
+  @parameterized.parameters(*underground.MAPS)
   def test_copies_keep_the_structure(self, name):
     edges = underground.load(name).edges
     drawn = graphs.labelled_copies(np.random.default_rng(0), edges, 3)

@@ -1,0 +1,1 @@
+"""Programs to train, evaluate and look at memory networks."""

@@ -1,0 +1,291 @@
+"""Flags that the scripts share, and the configs that they stand for.
+
+Names and defaults are those of google-deepmind/dnc's training script where it
+has the flag, so that its command lines mean the same here.
+"""
+
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from absl import app, flags
+
+import tasks
+from dnc_jax import ModelConfig
+from dnc_jax.access import LINKS, STRENGTHS
+from dnc_jax.config import CONTROLLERS
+from dnc_jax.training import OPTIMISERS, OptimiserConfig
+from scripts.presets import PRESETS
+from scripts.run import RunConfig
+from tasks import traversal
+
+FLAGS = flags.FLAGS
+
+TASK = flags.DEFINE_enum(
+  "task", "repeat_copy", list(tasks.TASKS), "What the network is to learn."
+)
+CHECKPOINT_DIR = flags.DEFINE_string(
+  "checkpoint_dir",
+  None,
+  "Folder of the run: config, metrics and checkpoints. runs/<task> if not given.",
+)
+
+
+def define_training_flags() -> None:
+  """Defines the flags that decide what a run computes."""
+  flags.DEFINE_enum(
+    "preset",
+    None,
+    list(PRESETS),
+    "Published or proven settings, by name. Other flags given win over it.",
+  )
+  flags.DEFINE_string(
+    "config",
+    None,
+    "JSON file of flags by name, as in scripts/presets.py. Other flags given "
+    "win over it.",
+  )
+  # Model.
+  flags.DEFINE_integer("hidden_size", 64, "Cells of the controller.")
+  flags.DEFINE_integer(
+    "memory_size",
+    16,
+    "Slots of the memory. For traversal, if not given, what each lesson needs.",
+  )
+  flags.DEFINE_integer("word_size", 16, "Numbers in a slot.")
+  flags.DEFINE_integer("num_write_heads", 1, "Write heads.")
+  flags.DEFINE_integer("num_read_heads", 4, "Read heads.")
+  flags.DEFINE_float(
+    "clip_value",
+    20.0,
+    "Bound on the controller's and the output's values; 0 for none.",
+  )
+  flags.DEFINE_enum("controller", "lstm", CONTROLLERS, "The controller.")
+  flags.DEFINE_integer(
+    "num_layers", 1, "Layers of a deep_lstm or feed_forward controller."
+  )
+  flags.DEFINE_enum(
+    "strength",
+    "softplus",
+    list(STRENGTHS),
+    "What makes strengths positive: softplus as DeepMind's code, oneplus as "
+    "the paper.",
+  )
+  flags.DEFINE_bool(
+    "usage_gradient",
+    False,
+    "Lets gradients flow from usage to write weights, as the paper's equations.",
+  )
+  flags.DEFINE_enum(
+    "links",
+    "dense",
+    LINKS,
+    "Temporal links: the paper's, without their gradient, or none.",
+  )
+  flags.DEFINE_bool(
+    "content_mask", False, "Look-ups choose which part of a word to compare."
+  )
+  flags.DEFINE_float("mask_floor", 0.1, "Least that a masked element counts.")
+  flags.DEFINE_bool("deallocate", False, "Wipes slots as they are freed.")
+  # Optimisation.
+  flags.DEFINE_enum("optimizer", "rmsprop", OPTIMISERS, "The optimiser.")
+  flags.DEFINE_float("learning_rate", 1e-4, "Learning rate.")
+  flags.DEFINE_float("optimizer_epsilon", 1e-10, "Epsilon of rmsprop.")
+  flags.DEFINE_float("max_grad_norm", 50.0, "Longer gradients are shortened.")
+  flags.DEFINE_integer(
+    "warmup_steps", 0, "Iterations over which the learning rate grows from 0."
+  )
+  flags.DEFINE_integer(
+    "decay_steps",
+    0,
+    "Iterations after the warm-up over which it falls along a cosine to a "
+    "hundredth; 0 for none.",
+  )
+  flags.DEFINE_integer("batch_size", 16, "Sequences in a batch.")
+  flags.DEFINE_integer("seed", 0, "What parameters and batches are drawn from.")
+  flags.DEFINE_string(
+    "initial_weights",
+    None,
+    "Folder, of a run or below pretrained/, whose weights to start from.",
+  )
+  # Curriculum.
+  flags.DEFINE_float(
+    "advance_threshold",
+    0.9,
+    "Fraction of a lesson's sequences to get fully right before the next.",
+  )
+  flags.DEFINE_integer(
+    "advance_interval", 100, "Iterations between the checks of that."
+  )
+  flags.DEFINE_float(
+    "earlier_fraction", 0.1, "Part of the examples from earlier lessons."
+  )
+  flags.DEFINE_integer(
+    "max_steps_per_lesson",
+    None,
+    "Iterations after which the next lesson begins anyway.",
+  )
+  define_task_flags()
+
+
+def define_task_flags() -> None:
+  """Defines the options of the tasks; what is not given is the task's own."""
+  flags.DEFINE_integer("num_bits", None, "Bits of a vector to copy.")
+  flags.DEFINE_integer("min_length", None, "Fewest vectors to copy.")
+  flags.DEFINE_integer("max_length", None, "Most vectors to copy.")
+  flags.DEFINE_integer("min_repeats", None, "Fewest times to repeat them.")
+  flags.DEFINE_integer("max_repeats", None, "Most times to repeat them.")
+  flags.DEFINE_enum(
+    "lessons", None, list(traversal.LESSONS), "Lessons of traversal, by name."
+  )
+  flags.DEFINE_integer(
+    "num_queries", None, "Walks asked for on each graph of traversal."
+  )
+  flags.DEFINE_bool(
+    "small_pools", None, "Draws how many edge labels a graph has, too."
+  )
+
+
+TASK_OPTIONS = {
+  "repeat_copy": (
+    "num_bits", "min_length", "max_length", "min_repeats", "max_repeats",
+  ),
+  "copy": ("num_bits", "min_length", "max_length"),
+  "traversal": ("lessons", "num_queries", "small_pools"),
+}  # fmt: skip
+
+
+def task_options(task: str) -> dict[str, Any]:
+  """Returns the options of a task that were given, by name.
+
+  Raises:
+    ValueError: An option was given that belongs to another task.
+  """
+  every = sorted({name for names in TASK_OPTIONS.values() for name in names})
+  given = {name: FLAGS[name].value for name in every}
+  for name, value in given.items():
+    if value is not None and name not in TASK_OPTIONS[task]:
+      raise ValueError(
+        f"--{name} is not an option of the task {task}, which has "
+        + ", ".join(f"--{option}" for option in TASK_OPTIONS[task])
+        + "."
+      )
+  return {name: value for name, value in given.items() if value is not None}
+
+
+def run_config() -> RunConfig:
+  """Returns what the training flags stand for.
+
+  Raises:
+    ValueError: A flag has a value that it cannot have.
+  """
+  given = {name for name in FLAGS if FLAGS[name].present}
+  if FLAGS.config is not None:
+    given |= _apply(_read_flags(FLAGS.config), given, FLAGS.config)
+  if FLAGS.preset is not None:
+    given |= _apply(PRESETS[FLAGS.preset], given, f"preset {FLAGS.preset}")
+  if FLAGS.clip_value < 0:
+    raise ValueError(f"clip_value must be at least 0, got {FLAGS.clip_value}.")
+  task = tasks.make(TASK.value, **task_options(TASK.value))
+  own_slots = task.memory_size(0) is not None
+  return RunConfig(
+    task=TASK.value,
+    task_options=task_options(TASK.value),
+    model=ModelConfig(
+      output_size=task.output_size,
+      controller=FLAGS.controller,
+      hidden_size=FLAGS.hidden_size,
+      num_layers=FLAGS.num_layers,
+      memory_size=FLAGS.memory_size,
+      word_size=FLAGS.word_size,
+      num_reads=FLAGS.num_read_heads,
+      num_writes=FLAGS.num_write_heads,
+      clip_value=FLAGS.clip_value or None,
+      strength=FLAGS.strength,
+      usage_gradient=FLAGS.usage_gradient,
+      links=FLAGS.links,
+      content_mask=FLAGS.content_mask,
+      mask_floor=FLAGS.mask_floor,
+      deallocate=FLAGS.deallocate,
+    ),
+    optimiser=OptimiserConfig(
+      optimiser=FLAGS.optimizer,
+      learning_rate=FLAGS.learning_rate,
+      epsilon=FLAGS.optimizer_epsilon,
+      max_grad_norm=FLAGS.max_grad_norm,
+      warmup_steps=FLAGS.warmup_steps,
+      decay_steps=FLAGS.decay_steps,
+    ),
+    batch_size=FLAGS.batch_size,
+    seed=FLAGS.seed,
+    slots_by_lesson=own_slots and "memory_size" not in given,
+    advance_threshold=FLAGS.advance_threshold,
+    advance_interval=FLAGS.advance_interval,
+    earlier_fraction=FLAGS.earlier_fraction,
+    max_steps_per_lesson=FLAGS.max_steps_per_lesson,
+    initial_weights=FLAGS.initial_weights,
+  )
+
+
+def checkpoint_dir() -> pathlib.Path:
+  """Returns the folder of the run."""
+  return pathlib.Path(CHECKPOINT_DIR.value or f"runs/{TASK.value}")
+
+
+def run_script(main: Callable[[], int | None]) -> None:
+  """Runs a script: parses flags, and says in one line what is wrong.
+
+  Args:
+    main: The script; gives its exit status, None for 0.
+  """
+
+  def parse(args: list[str]) -> list[str]:
+    try:
+      rest = FLAGS(args)
+      if len(rest) > 1:
+        raise ValueError(f"{rest[1]!r} is not a flag. Flags begin with --.")
+      return rest
+    except (flags.Error, ValueError) as error:
+      _fail(error)
+
+  def guarded(argv: list[str]) -> int:
+    del argv
+    try:
+      return main() or 0
+    except (ValueError, FloatingPointError) as error:
+      _fail(error)
+
+  app.run(guarded, flags_parser=parse)
+
+
+def _fail(error: Exception) -> Any:
+  """Ends the script with status 1 and one line."""
+  print("error: " + " ".join(str(error).split()), file=sys.stderr)
+  sys.exit(1)
+
+
+def _read_flags(path: str) -> dict[str, Any]:
+  """Returns the flags in a JSON file, by name."""
+  try:
+    values = json.loads(pathlib.Path(path).read_text())
+  except (OSError, ValueError) as error:
+    raise ValueError(f"--config={path} cannot be read: {error}") from None
+  if not isinstance(values, dict):
+    raise ValueError(f"--config={path} must be an object of flags by name.")
+  return values
+
+
+def _apply(values: dict[str, Any], given: set[str], where: str) -> set[str]:
+  """Sets flags that were not given, and returns their names."""
+  for name, value in values.items():
+    if name not in FLAGS:
+      raise ValueError(f"{where} sets {name!r}, which is no flag.")
+    if name in given:
+      continue
+    try:
+      FLAGS[name].parse(value if value is None else str(value))
+    except flags.Error as error:
+      raise ValueError(f"{where}: {error}") from None
+  return set(values)

@@ -1,0 +1,63 @@
+"""Settings that are known to work, by name, for ``--preset``.
+
+Each is flags by name; flags given on the command line win over them.
+"""
+
+from typing import Any
+
+# What learns to walk graphs on a CPU: docs/results.md has the runs.
+_GRAPH_MODEL = {
+  "hidden_size": 128,
+  "word_size": 32,
+  "num_read_heads": 4,
+  "strength": "oneplus",
+  "links": "off",
+  "content_mask": True,
+  "deallocate": True,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+  # Graves et al. 2016, Extended Data Tables 2 and 3.
+  "paper_traversal": {
+    "task": "traversal",
+    "lessons": "paper",
+    "controller": "deep_lstm",
+    "num_layers": 3,
+    "hidden_size": 256,
+    "memory_size": 256,
+    "word_size": 50,
+    "num_read_heads": 5,
+    "strength": "oneplus",
+    "usage_gradient": True,
+    "learning_rate": 1e-5,
+    "batch_size": 2,
+  },
+  # Graves et al., "Neural Turing Machines" (2014): the copy task's sizes.
+  "copy": {
+    "task": "copy",
+    "num_bits": 8,
+    "min_length": 1,
+    "max_length": 20,
+    "memory_size": 64,
+    "word_size": 20,
+    "num_read_heads": 1,
+    "hidden_size": 100,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "max_grad_norm": 10,
+  },
+  # Walks any map of a city: trained on random graphs that grow to 60 nodes.
+  "city": {
+    **_GRAPH_MODEL,
+    "task": "traversal",
+    "lessons": "city",
+    "small_pools": True,
+    "num_queries": 4,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "warmup_steps": 200,
+    "max_grad_norm": 10,
+    "batch_size": 32,
+    "advance_threshold": 0.7,
+  },
+}

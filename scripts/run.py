@@ -1,0 +1,428 @@
+"""A training run: what it is made of, and the loop that carries it out.
+
+A run has a folder, with its ``config.json``, ``metrics.csv`` and
+``checkpoints/``. Batches are a function of the seed and the step, so a run that
+was stopped, in whatever way, goes on as if it never had been.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import haiku as hk
+import jax
+import numpy as np
+
+import tasks
+from dnc_jax import ModelConfig, curriculum, metrics, training
+from dnc_jax.checkpoint import Checkpoints, load_params
+from dnc_jax.losses import Batch, Scores
+from tasks.base import SequenceTask
+
+FIELDS = ("step", "lesson", "loss", "accuracy", "unit_accuracy")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+  """All that decides what a run computes.
+
+  Attributes:
+    task: Name of the task.
+    task_options: Its options, by name.
+    model: The network.
+    optimiser: How it is trained.
+    batch_size: Sequences in a batch, at least 1.
+    seed: What parameters and batches are drawn from.
+    slots_by_lesson: Gives the memory as many slots as each lesson needs, rather
+      than the model's ``memory_size``.
+    advance_threshold: Fraction of a lesson's sequences to get fully right
+      before the next, in (0, 1].
+    advance_interval: Batches between the checks of that, at least 1.
+    earlier_fraction: Part of the examples drawn from earlier lessons, in [0, 1].
+    max_steps_per_lesson: Batches after which the next lesson begins anyway;
+      None for no such limit.
+    initial_weights: Folder whose weights the run starts from, or None.
+  """
+
+  task: str
+  task_options: dict[str, Any]
+  model: ModelConfig
+  optimiser: training.OptimiserConfig
+  batch_size: int = 16
+  seed: int = 0
+  slots_by_lesson: bool = False
+  advance_threshold: float = 0.9
+  advance_interval: int = 100
+  earlier_fraction: float = 0.1
+  max_steps_per_lesson: int | None = None
+  initial_weights: str | None = None
+
+  def __post_init__(self):
+    """Checks the fields that are not checked elsewhere.
+
+    Raises:
+      ValueError: A field is out of its range.
+    """
+    if self.batch_size < 1:
+      raise ValueError(f"batch_size must be at least 1, got {self.batch_size}.")
+    if self.seed < 0:
+      raise ValueError(f"seed must be at least 0, got {self.seed}.")
+    self.curriculum(1)
+
+  def curriculum(self, num_lessons: int) -> curriculum.Curriculum:
+    """Returns when to go on to the next of so many lessons."""
+    return curriculum.Curriculum(
+      num_lessons,
+      threshold=self.advance_threshold,
+      interval=self.advance_interval,
+      earlier_fraction=self.earlier_fraction,
+      max_steps_per_lesson=self.max_steps_per_lesson,
+    )
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the fields by name, for JSON."""
+    return dataclasses.asdict(self)
+
+  @classmethod
+  def from_dict(cls, fields: dict[str, Any]) -> "RunConfig":
+    """Returns the config that `to_dict` gave.
+
+    Raises:
+      ValueError: It is not one.
+    """
+    try:
+      return cls(
+        **fields
+        | {
+          "model": ModelConfig.from_dict(fields["model"]),
+          "optimiser": training.OptimiserConfig(**fields["optimiser"]),
+        }
+      )
+    except (KeyError, TypeError) as error:
+      raise ValueError(f"This is not a run's config: {error}.") from None
+
+  def make_task(self) -> SequenceTask:
+    """Returns the task."""
+    return tasks.make(self.task, **self.task_options)
+
+
+def read_config(folder: pathlib.Path) -> RunConfig:
+  """Returns the config of the run in this folder.
+
+  Raises:
+    ValueError: There is none, or it cannot be read.
+  """
+  path = folder / "config.json"
+  if not folder.is_dir():
+    raise ValueError(f"There is no folder {folder}.")
+  if not path.is_file():
+    raise ValueError(f"{folder} holds no run: it has no config.json.")
+  try:
+    return RunConfig.from_dict(json.loads(path.read_text()))
+  except (OSError, ValueError, TypeError, AttributeError) as error:
+    raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+def write_config(folder: pathlib.Path, config: RunConfig) -> None:
+  """Writes the config of a run into its folder, whole or not at all.
+
+  Raises:
+    ValueError: The folder cannot be written.
+  """
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".config.json"
+    temporary.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    os.replace(temporary, folder / "config.json")
+  except OSError as error:
+    raise ValueError(
+      f"The folder {folder} cannot be written: {error.strerror}."
+    ) from None
+
+
+def differences(saved: RunConfig, given: RunConfig) -> list[str]:
+  """Returns a line for each setting in which two configs differ."""
+  lines = []
+  for name, old, new in _pairs("", saved.to_dict(), given.to_dict()):
+    if old != new:
+      lines.append(f"{name} is {old!r} in the folder and {new!r} now")
+  return lines
+
+
+def restore_params(folder: pathlib.Path) -> tuple[RunConfig, hk.Params, int]:
+  """Returns config, parameters and step of a run or of weights that ship.
+
+  Args:
+    folder: A run's folder, with its checkpoints, or one with a
+      ``weights.npz``.
+
+  Raises:
+    ValueError: The folder holds neither, or another model's.
+  """
+  config = read_config(folder)
+  like = jax.eval_shape(lambda: _init(config))
+  if (folder / "weights.npz").is_file():
+    return config, load_params(folder, like.params), 0
+  restored = Checkpoints(folder / "checkpoints").restore(like)
+  if restored is None:
+    raise ValueError(f"{folder} holds no checkpoint yet.")
+  step, state, _ = restored
+  return config, state.params, step
+
+
+class Run:
+  """A run that can be carried on.
+
+  Attributes:
+    config: All that decides what it computes.
+    folder: Where it is kept.
+    step: Updates done.
+    lesson: Lesson of the curriculum that it is at, from 0.
+    num_params: How many numbers the parameters are.
+  """
+
+  def __init__(self, config: RunConfig, folder: pathlib.Path):
+    """Opens the run in a folder, or begins it.
+
+    Args:
+      config: What it is to compute.
+      folder: Where it is kept; made if need be.
+
+    Raises:
+      ValueError: The folder cannot be written, or holds another run.
+    """
+    self.config = config
+    self.folder = folder
+    self._task = config.make_task()
+    self._curriculum = config.curriculum(self._task.num_lessons)
+    self._checkpoints = Checkpoints(folder / "checkpoints")
+    like = jax.eval_shape(lambda: _init(config))
+    if self._checkpoints.steps():
+      saved = read_config(folder)
+      if lines := differences(saved, config):
+        raise ValueError(
+          f"{folder} holds another run: {'; '.join(lines)}. Give the same "
+          "flags, or another --checkpoint_dir."
+        )
+    restored = self._checkpoints.restore(like)
+    if restored is None:
+      write_config(folder, config)
+      self.step = 0
+      self._state = _init(config)
+      if config.initial_weights is not None:
+        self._state = self._state._replace(
+          params=_initial_params(config, like.params)
+        )
+      self._progress = curriculum.CurriculumState()
+      self._means = metrics.RunningMean()
+      rows = 0
+    else:
+      self.step, self._state, host = restored
+      self._progress = curriculum.CurriculumState.from_json(host["curriculum"])
+      self._means = metrics.RunningMean.from_state(host["means"])
+      rows = host["rows"]
+    self._writer = metrics.Writer(folder / "metrics.csv", FIELDS, rows)
+    self._update = training.make_update(
+      config.model, config.optimiser, self._task.objective
+    )
+    self._pending: list[tuple[np.ndarray, Scores]] = []
+    self.num_params = training.num_params(self._state.params)
+
+  @property
+  def lesson(self) -> int:
+    """Lesson of the curriculum that the run is at, from 0."""
+    return self._progress.lesson
+
+  def batch(self, step: int) -> tuple[Batch, int]:
+    """Returns the batch of a step at the present lesson, and its slots."""
+    rng = np.random.default_rng([self.config.seed, step])
+    lessons = curriculum.example_lessons(
+      self._curriculum, self.lesson, rng, self.config.batch_size
+    )
+    reached = range(self.lesson + 1)
+    length = max(self._task.length(lesson) for lesson in reached)
+    slots = self.config.model.memory_size
+    if self.config.slots_by_lesson:
+      slots = max(self._task.memory_size(lesson) or slots for lesson in reached)
+    return self._task.sample(rng, lessons, length=length), slots
+
+  def advance(self) -> None:
+    """Does one update.
+
+    Raises:
+      FloatingPointError: A loss was not finite. The state is the one before.
+    """
+    batch, slots = self.batch(self.step)
+    self._state, scores = self._update(self._state, batch, self.step, slots)
+    self._pending.append((np.asarray(batch.lesson), scores))
+    self.step += 1
+    # The lesson of the next batch hangs on the scores only after a check, so
+    # that the device can run ahead in between.
+    checked = self._progress.steps + len(self._pending)
+    limit = self._curriculum.max_steps_per_lesson
+    if checked % self._curriculum.interval == 0 or checked == limit:
+      self._read_scores()
+
+  def report(self) -> dict[str, float]:
+    """Writes a row of metrics, means since the last, and returns it."""
+    self._read_scores()
+    row = {"step": self.step, "lesson": self.lesson, **self._means.means()}
+    self._means = metrics.RunningMean()
+    self._writer.write(row)
+    return row
+
+  def save(self) -> None:
+    """Writes a checkpoint."""
+    self._read_scores()
+    host = {
+      "curriculum": self._progress.to_json(),
+      "means": self._means.state(),
+      "rows": self._writer.rows,
+    }
+    self._checkpoints.save(self.step, self._state, host)
+
+  def picture(self) -> str:
+    """Returns a picture of a new sequence and the network's answer to it."""
+    batch, slots = self.batch(self.step)
+    evaluate = training.make_evaluate(self.config.model, self._task.objective)
+    logits, _ = evaluate(self._state.params, batch, slots)
+    return self._task.render(batch, np.asarray(logits))
+
+  def _read_scores(self) -> None:
+    """Counts the scores of the updates done since this was last called."""
+    pending, self._pending = self._pending, []
+    first = self.step - len(pending)
+    for index, (lessons, scores) in enumerate(pending):
+      loss = float(scores.loss)
+      if not np.isfinite(loss):
+        self.step = first + index
+        raise FloatingPointError(
+          f"The loss or its gradient at step {self.step + 1} is not finite."
+        )
+      right, count = np.asarray(scores.right), np.asarray(scores.count)
+      whole = right == count
+      self._means.add(
+        {
+          "loss": loss,
+          "accuracy": float(whole.mean()),
+          "unit_accuracy": float(right.sum() / max(count.sum(), 1)),
+        }
+      )
+      current = lessons == self.lesson
+      self._progress = curriculum.observe(
+        self._curriculum,
+        self._progress,
+        float((whole & current).sum()),
+        float(current.sum()),
+      )
+
+
+class Stop:
+  """Notes the first Ctrl-C or SIGTERM instead of dying of it.
+
+  Attributes:
+    signal: Its number; None while there was none.
+  """
+
+  def __init__(self):
+    """Starts to listen."""
+    self.signal: int | None = None
+    self._old = {
+      number: signal.signal(number, self._note)
+      for number in (signal.SIGINT, signal.SIGTERM)
+    }
+
+  def _note(self, number: int, frame: object) -> None:
+    del frame
+    self.signal = number
+
+  def close(self) -> None:
+    """Lets signals do again what they did before."""
+    for number, handler in self._old.items():
+      signal.signal(number, handler)
+
+
+def carry_on(
+  run: Run,
+  iterations: int,
+  *,
+  report_interval: int,
+  checkpoint_interval: int,
+  show: Callable[[dict[str, float]], None],
+  tick: Callable[[int], None],
+) -> int | None:
+  """Trains until so many updates are done in all, or a signal comes.
+
+  What was done is saved at the end, however it comes.
+
+  Args:
+    run: The run.
+    iterations: Updates to have done, counted from the run's beginning.
+    report_interval: Updates between reports, at least 1.
+    checkpoint_interval: Updates between checkpoints; below 1 for none before
+      the end.
+    show: Called with each report's row.
+    tick: Called with the number of updates done, after each.
+
+  Returns:
+    The number of the signal that ended it; None if the updates are done.
+
+  Raises:
+    FloatingPointError: A loss was not finite. What came before is saved.
+  """
+  stop = Stop()
+  saved = run.step
+  try:
+    while run.step < iterations and stop.signal is None:
+      run.advance()
+      tick(run.step)
+      if run.step % report_interval == 0:
+        show(run.report())
+      if checkpoint_interval > 0 and run.step % checkpoint_interval == 0:
+        run.save()
+        saved = run.step
+    if saved != run.step:
+      run.save()
+  except FloatingPointError:
+    run.save()
+    raise
+  finally:
+    stop.close()
+  return stop.signal
+
+
+def _init(config: RunConfig) -> training.TrainState:
+  """Returns the state that a run begins with."""
+  return training.init_state(
+    config.model, config.optimiser, config.make_task().input_size, config.seed
+  )
+
+
+def _initial_params(config: RunConfig, like: hk.Params) -> hk.Params:
+  """Returns the weights that a run starts from instead of random ones."""
+  folder = pathlib.Path(config.initial_weights or "")
+  saved, params, _ = restore_params(folder)
+  shapes = [jax.tree.map(lambda x: x.shape, tree) for tree in (params, like)]
+  if shapes[0] != shapes[1]:
+    lines = _pairs("", saved.model.to_dict(), config.model.to_dict())
+    what = "; ".join(f"{n} is {a!r} there, {b!r} here" for n, a, b in lines)
+    raise ValueError(f"{folder} holds weights of another model: {what}.")
+  return params
+
+
+def _pairs(
+  prefix: str, old: dict[str, Any], new: dict[str, Any]
+) -> list[tuple[str, Any, Any]]:
+  """Returns name and both values where two nested dictionaries differ."""
+  pairs = []
+  for name in sorted(old.keys() | new.keys()):
+    a, b = old.get(name), new.get(name)
+    if isinstance(a, dict) and isinstance(b, dict):
+      pairs += _pairs(f"{prefix}{name}.", a, b)
+    elif a != b:
+      pairs.append((prefix + name, a, b))
+  return pairs

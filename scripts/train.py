@@ -1,0 +1,67 @@
+"""Trains a memory network on a task.
+
+DeepMind's command lines mean the same here:
+
+    python -m scripts.train --memory_size=64 --num_bits=8 --max_length=3
+
+The same command again goes on from where the run stopped.
+"""
+
+import signal
+
+import jax
+from absl import flags
+
+from scripts import flags as shared
+from scripts.progress import Progress
+from scripts.run import Run, carry_on
+
+ITERATIONS = flags.DEFINE_integer(
+  "num_training_iterations", 100_000, "Updates to do in all.", lower_bound=0
+)
+REPORT_INTERVAL = flags.DEFINE_integer(
+  "report_interval", 100, "Updates between reports.", lower_bound=1
+)
+CHECKPOINT_INTERVAL = flags.DEFINE_integer(
+  "checkpoint_interval",
+  -1,
+  "Updates between checkpoints; -1 for none before the end.",
+)
+
+
+def main() -> int:
+  """Trains as the flags say, and returns the exit status."""
+  config = shared.run_config()
+  folder = shared.checkpoint_dir()
+  run = Run(config, folder)
+  device = jax.devices()[0]
+  print(
+    f"{config.task} on {device.device_kind} ({jax.device_count()} "
+    f"{device.platform} device{'s' * (jax.device_count() > 1)}), "
+    f"{run.num_params:,} parameters, in {folder}"
+  )
+  begun = "starting anew" if run.step == 0 else f"resuming from step {run.step}"
+  print(f"{begun}, to step {ITERATIONS.value}", flush=True)
+  with Progress(run.step, ITERATIONS.value) as progress:
+    ended_by = carry_on(
+      run,
+      ITERATIONS.value,
+      report_interval=REPORT_INTERVAL.value,
+      checkpoint_interval=CHECKPOINT_INTERVAL.value,
+      show=progress.show,
+      tick=progress.tick,
+    )
+  if ended_by is not None:
+    print(
+      f"Stopped by {signal.Signals(ended_by).name} at step {run.step}, saved "
+      f"in {folder}. The same command goes on from there."
+    )
+    return 128 + ended_by
+  print(run.picture())
+  print(f"Done: {run.step} steps, saved in {folder}.")
+  return 0
+
+
+if __name__ == "__main__":
+  shared.define_training_flags()
+  shared.run_script(main)
