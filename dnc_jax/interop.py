@@ -1,6 +1,7 @@
 """Models trained with google-deepmind/dnc, brought over."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import haiku as hk
 import numpy as np
@@ -129,4 +130,4 @@ def from_deepmind(
       "dnc/output_linear", hidden_size + reads, output_size
     ),
   }
-  return config, params
+  return config, cast(hk.Params, params)

@@ -98,7 +98,7 @@ def digits(
   over the scored steps of the batch, so that lessons with longer answers are
   of the same scale:
 
-      loss = Σₜ mask[t] Σ_d -log softmax(logits[t, d])[target digit] / Σₜ mask[t]
+      loss = Σₜ mask[t] Σ_d -log softmax(logits[t, d])[digit] / Σₜ mask[t]
 
   A unit is one step's whole vector: all its digits right, by argmax.
 

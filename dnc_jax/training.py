@@ -84,17 +84,16 @@ class OptimiserConfig:
 
 def make_optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
   """Returns the optimiser, gradient clipping included."""
-  rate: Any = config.learning_rate
+  rate = optax.constant_schedule(config.learning_rate)
   if config.decay_steps:
-    rate = optax.cosine_decay_schedule(rate, config.decay_steps, alpha=0.01)
+    rate = optax.cosine_decay_schedule(
+      config.learning_rate, config.decay_steps, alpha=0.01
+    )
   if config.warmup_steps:
     warmup = optax.linear_schedule(
       0.0, config.learning_rate, config.warmup_steps
     )
-    rate = optax.join_schedules(
-      [warmup, rate if callable(rate) else optax.constant_schedule(rate)],
-      [config.warmup_steps],
-    )
+    rate = optax.join_schedules([warmup, rate], [config.warmup_steps])
   if config.optimiser == "adam":
     update = optax.adam(rate)
   else:
@@ -194,9 +193,7 @@ def make_update(
   def update(
     state: TrainState, batch: Batch, step: int, memory_size: int
   ) -> tuple[TrainState, Scores]:
-    forward = make_forward(
-      dataclasses.replace(config, memory_size=memory_size)
-    )
+    forward = make_forward(dataclasses.replace(config, memory_size=memory_size))
 
     def loss(params: hk.Params) -> tuple[jax.Array, Scores]:
       logits = forward.apply(params, batch.inputs)
@@ -239,9 +236,7 @@ def make_evaluate(config: ModelConfig, objective: Objective) -> Evaluate:
   def evaluate(
     params: hk.Params, batch: Batch, memory_size: int
   ) -> tuple[jax.Array, Scores]:
-    forward = make_forward(
-      dataclasses.replace(config, memory_size=memory_size)
-    )
+    forward = make_forward(dataclasses.replace(config, memory_size=memory_size))
     logits = forward.apply(params, batch.inputs)
     return logits, objective(logits, batch.targets, batch.mask)
 

@@ -7,8 +7,8 @@ has the flag, so that its command lines mean the same here.
 import json
 import pathlib
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from absl import app, flags
 
@@ -29,7 +29,7 @@ TASK = flags.DEFINE_enum(
 CHECKPOINT_DIR = flags.DEFINE_string(
   "checkpoint_dir",
   None,
-  "Folder of the run: config, metrics and checkpoints. runs/<task> if not given.",
+  "Folder of the run: config, metrics, checkpoints. runs/<task> if not given.",
 )
 
 
@@ -76,7 +76,7 @@ def define_training_flags() -> None:
   flags.DEFINE_bool(
     "usage_gradient",
     False,
-    "Lets gradients flow from usage to write weights, as the paper's equations.",
+    "Lets gradients flow from usage to write weights, as in the paper.",
   )
   flags.DEFINE_enum(
     "links",
@@ -234,33 +234,37 @@ def checkpoint_dir() -> pathlib.Path:
   return pathlib.Path(CHECKPOINT_DIR.value or f"runs/{TASK.value}")
 
 
-def run_script(main: Callable[[], int | None]) -> None:
+def run_script(
+  main: Callable[[Sequence[str]], int | None], *, positional: bool = False
+) -> None:
   """Runs a script: parses flags, and says in one line what is wrong.
 
   Args:
-    main: The script; gives its exit status, None for 0.
+    main: The script; takes what is left on the command line beside the flags,
+      gives its exit status, None for 0.
+    positional: Whether anything may be left there.
   """
+  FLAGS.set_gnu_getopt(positional)
 
   def parse(args: list[str]) -> list[str]:
     try:
       rest = FLAGS(args)
-      if len(rest) > 1:
+      if len(rest) > 1 and not positional:
         raise ValueError(f"{rest[1]!r} is not a flag. Flags begin with --.")
       return rest
     except (flags.Error, ValueError) as error:
       _fail(error)
 
   def guarded(argv: list[str]) -> int:
-    del argv
     try:
-      return main() or 0
+      return main(argv[1:]) or 0
     except (ValueError, FloatingPointError) as error:
       _fail(error)
 
   app.run(guarded, flags_parser=parse)
 
 
-def _fail(error: Exception) -> Any:
+def _fail(error: Exception) -> NoReturn:
   """Ends the script with status 1 and one line."""
   print("error: " + " ".join(str(error).split()), file=sys.stderr)
   sys.exit(1)

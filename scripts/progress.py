@@ -39,15 +39,15 @@ class Progress:
 
   def __enter__(self) -> "Progress":
     if sys.stdout.isatty():
-      self._bar = rich_progress.Progress(
+      bar = self._bar = rich_progress.Progress(
         rich_progress.MofNCompleteColumn(),
         rich_progress.BarColumn(bar_width=20),
         rich_progress.TextColumn("{task.description}"),
         rich_progress.TextColumn("{task.fields[speed]}"),
         rich_progress.TimeRemainingColumn(),
       )
-      self._bar.start()
-      self._task = self._bar.add_task(
+      bar.start()
+      self._task = bar.add_task(
         "", total=self._last, completed=self._first, speed=""
       )
     self._began = self._shown_at = time.monotonic()

@@ -42,7 +42,7 @@ class RunConfig:
     advance_threshold: Fraction of a lesson's sequences to get fully right
       before the next, in (0, 1].
     advance_interval: Batches between the checks of that, at least 1.
-    earlier_fraction: Part of the examples drawn from earlier lessons, in [0, 1].
+    earlier_fraction: Part of the examples from earlier lessons, in [0, 1].
     max_steps_per_lesson: Batches after which the next lesson begins anyway;
       None for no such limit.
     initial_weights: Folder whose weights the run starts from, or None.

@@ -8,6 +8,7 @@ The same command again goes on from where the run stopped.
 """
 
 import signal
+from collections.abc import Sequence
 
 import jax
 from absl import flags
@@ -29,8 +30,9 @@ CHECKPOINT_INTERVAL = flags.DEFINE_integer(
 )
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
   """Trains as the flags say, and returns the exit status."""
+  del argv
   config = shared.run_config()
   folder = shared.checkpoint_dir()
   run = Run(config, folder)

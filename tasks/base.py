@@ -17,18 +17,31 @@ class SequenceTask(abc.ABC):
 
   Attributes:
     name: Name on the command line.
-    input_size: I, numbers that the network hears at a step.
-    output_size: O, numbers that it answers at a step.
-    num_lessons: Lessons of the curriculum, from easy to hard, at least 1.
     unit: What a single right answer is called, such as "bit" or "triple".
   """
 
   name: ClassVar[str]
   unit: ClassVar[str]
-  input_size: int
-  output_size: int
-  num_lessons: int = 1
-  objective: Objective
+
+  @property
+  @abc.abstractmethod
+  def input_size(self) -> int:
+    """I, numbers that the network hears at a step."""
+
+  @property
+  @abc.abstractmethod
+  def output_size(self) -> int:
+    """O, numbers that it answers at a step."""
+
+  @property
+  def num_lessons(self) -> int:
+    """Lessons of the curriculum, from easy to hard, at least 1."""
+    return 1
+
+  @property
+  @abc.abstractmethod
+  def objective(self) -> Objective:
+    """What is trained for and counted."""
 
   @abc.abstractmethod
   def sample(

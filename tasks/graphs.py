@@ -86,8 +86,10 @@ def random_graphs(
   points = rng.random((batch_size, most_nodes, 2), dtype=np.float32)
   neighbours = _nearest(points, exists, most_edges)
 
-  node_labels = np.where(exists, _distinct(rng, most_nodes, batch_size), -1)
-  pool = _distinct(rng, most_nodes, batch_size)
+  node_labels = np.where(
+    exists, distinct_labels(rng, most_nodes, batch_size), -1
+  )
+  pool = distinct_labels(rng, most_nodes, batch_size)
   pool_size = num_nodes
   if small_pools:
     fewest = degrees.max(axis=1)
@@ -123,6 +125,24 @@ def labelled_copies(
       f"A graph may have up to {NUM_LABELS} nodes and {NUM_LABELS} edge "
       f"labels, got {num_nodes} and {num_labels}."
     )
+  names = distinct_labels(rng, num_labels, batch_size)
+  return labelled(edges, distinct_labels(rng, num_nodes, batch_size), names)
+
+
+def labelled(
+  edges: np.ndarray, node_labels: np.ndarray, edge_names: np.ndarray
+) -> Graphs:
+  """Returns one fixed graph under several labellings.
+
+  Args:
+    edges: As `labelled_copies` takes them. Shape ``[E, 3]``.
+    node_labels: Label of each node, in [0, 1000). Shape ``[B, N]``.
+    edge_names: What each edge label is called, in [0, 1000). Shape ``[B, L]``.
+
+  Returns:
+    The graphs.
+  """
+  batch_size, num_nodes = node_labels.shape
   degrees = np.bincount(edges[:, SOURCE], minlength=num_nodes)
   neighbours = np.zeros((num_nodes, degrees.max()), np.int64)
   labels = np.zeros_like(neighbours)
@@ -131,13 +151,35 @@ def labelled_copies(
   column = np.arange(len(edges)) - starts[in_order[:, SOURCE]]
   neighbours[in_order[:, SOURCE], column] = in_order[:, DESTINATION]
   labels[in_order[:, SOURCE], column] = in_order[:, EDGE]
-  names = _distinct(rng, num_labels, batch_size)
   return Graphs(
-    node_labels=_distinct(rng, num_nodes, batch_size),
+    node_labels=node_labels,
     neighbours=np.broadcast_to(neighbours, (batch_size, *neighbours.shape)),
-    edge_labels=names[:, labels],
+    edge_labels=edge_names[:, labels],
     degrees=np.broadcast_to(degrees, (batch_size, num_nodes)),
   )
+
+
+def distinct_labels(
+  rng: np.random.Generator, count: int, batch_size: int
+) -> np.ndarray:
+  """Draws labels for each graph, no two of a graph alike.
+
+  Args:
+    rng: Source of all randomness, consumed.
+    count: Labels of each graph, at most 1,000.
+    batch_size: B, number of graphs.
+
+  Returns:
+    Labels in [0, 1000). Shape ``[B, count]``.
+  """
+  keys = rng.random((batch_size, NUM_LABELS), dtype=np.float32)
+  if count == NUM_LABELS:
+    return np.argsort(keys, axis=1)
+  chosen = np.argpartition(keys, count, axis=1)[:, :count]
+  # A partition leaves the chosen in an order that depends on the algorithm, not
+  # on chance alone.
+  order = np.argsort(np.take_along_axis(keys, chosen, axis=1), axis=1)
+  return np.take_along_axis(chosen, order, axis=1)
 
 
 def random_walks(
@@ -251,20 +293,6 @@ def _nearest(points: np.ndarray, exists: np.ndarray, most: int) -> np.ndarray:
   distance[:, every, every] = 3
   distance += np.where(exists, 0, 4)[:, None, :]
   return np.argsort(distance, axis=-1)[..., :most]
-
-
-def _distinct(
-  rng: np.random.Generator, count: int, batch_size: int
-) -> np.ndarray:
-  """Returns distinct random labels for each graph, ``[B, count]``."""
-  keys = rng.random((batch_size, NUM_LABELS), dtype=np.float32)
-  if count == NUM_LABELS:
-    return np.argsort(keys, axis=1)
-  chosen = np.argpartition(keys, count, axis=1)[:, :count]
-  # A partition leaves the chosen in an order that depends on the algorithm, not
-  # on chance alone.
-  order = np.argsort(np.take_along_axis(keys, chosen, axis=1), axis=1)
-  return np.take_along_axis(chosen, order, axis=1)
 
 
 def _choices(

@@ -1,9 +1,9 @@
 """Graph traversal: walk a graph along the edges named.
 
-Graves et al. 2016, Methods, "Traversal". A sequence tells a random graph, triple
-by triple in random order; then a query, which names a starting node and the
-edges to follow; then the network answers with the whole triples along the way,
-each with all its labels. One walk over a tiny graph:
+Graves et al. 2016, Methods, "Traversal". A sequence tells a random graph,
+triple by triple in random order; then a query, which names a starting node and
+the edges to follow; then the network answers with the whole triples along the
+way, each with all its labels. One walk over a tiny graph:
 
     step  heard                        phase  answer  said
     0     (source 701, edge 12, 554)   0      0
@@ -101,7 +101,11 @@ class Traversal(SequenceTask):
   unit: ClassVar[str] = "triple"
   input_size: ClassVar[int] = graphs.INPUT_SIZE
   output_size: ClassVar[int] = graphs.TRIPLE_SIZE
-  objective = staticmethod(losses.digits)
+
+  @property
+  def objective(self) -> losses.Objective:
+    """Cross-entropy of each digit."""
+    return losses.digits
 
   @property
   def num_lessons(self) -> int:
@@ -193,14 +197,17 @@ def encode(
   drawn: graphs.Graphs,
   path_lengths: np.ndarray,
   *,
+  walks: list[np.ndarray] | None = None,
   length: int | None = None,
 ) -> Batch:
-  """Returns sequences that tell graphs and ask for random walks over them.
+  """Returns sequences that tell graphs and ask for walks over them.
 
   Args:
     rng: Source of all randomness, consumed.
     drawn: B graphs.
     path_lengths: Steps of each walk, at least 1. Shape ``[B, queries]``.
+    walks: Labels of the triples along each walk, for each query an array of
+      shape ``[B, at least its longest path, 3]``; random walks if None.
     length: T, to which to pad; the longest sequence's if None.
 
   Returns:
@@ -230,7 +237,11 @@ def encode(
   start = num_edges
   for query in range(num_queries):
     count = path_lengths[:, query]
-    walk = _walk_labels(rng, drawn, int(count.max()))
+    walk = (
+      _walk_labels(rng, drawn, int(count.max()))
+      if walks is None
+      else walks[query]
+    )
     asked = walk.copy()
     asked[:, 1:, graphs.SOURCE] = -1
     asked[..., graphs.DESTINATION] = -1

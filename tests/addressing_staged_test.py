@@ -1,14 +1,18 @@
 """Situations of addressing whose outcome is certain without a reference."""
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from dnc_jax import addressing
+import dnc_jax.addressing
 from tests.float64 import Float64TestCase
 from tests.weightings import links, weightings
+
+# Any, because it is annotated for JAX's arrays and numpy's serve as well.
+addressing: Any = dnc_jax.addressing
 
 B, N, W, R, H = 3, 6, 4, 2, 3
 

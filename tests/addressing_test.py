@@ -1,6 +1,7 @@
 """Every addressing function against the slow references."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,13 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from jax.test_util import check_grads
 
-from dnc_jax import addressing
+import dnc_jax.addressing
 from tests import references
 from tests.float64 import Float64TestCase
 from tests.weightings import links, weightings
+
+# Any, because it is annotated for JAX's arrays and numpy's serve as well.
+addressing: Any = dnc_jax.addressing
 
 B, N, W, R, H = 3, 6, 4, 2, 3
 

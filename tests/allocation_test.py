@@ -1,13 +1,18 @@
 """Allocation against the slow reference, staged situations and gradients."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from dnc_jax import addressing
+import dnc_jax.addressing
 from tests import references
 from tests.float64 import Float64TestCase
+
+# Any, because it is annotated for JAX's arrays and numpy's serve as well.
+addressing: Any = dnc_jax.addressing
 
 B, N, H = 3, 6, 3
 

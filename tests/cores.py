@@ -44,6 +44,22 @@ def weightings(
   return np.asarray(where * gates(rng, *shape[:-1], 1, scale=scale))
 
 
+def transform(function: Callable[..., Any]) -> hk.Transformed:
+  """Returns a function of parameters and arguments, without randomness."""
+  return hk.without_apply_rng(hk.transform(function))
+
+
+def make_params(
+  network: hk.Transformed, *arguments: Any, scale: float = 0.5
+) -> Any:
+  """Returns random parameters, biases too, at no cost of compiling."""
+  rng = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda x: numbers(rng, *x.shape, scale=scale),
+    jax.eval_shape(network.init, jax.random.key(0), *arguments),
+  )
+
+
 def _vectors(
   rng: np.random.Generator, *leading: int, memory_size: int, scale: float
 ) -> np.ndarray:

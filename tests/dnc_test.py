@@ -18,14 +18,10 @@ from dnc_jax.access import (
   TemporalLinkageState,
 )
 from dnc_jax.dnc import DNC, DNCState
-from tests.cores import ALL_OPTIONS, numbers
+from tests.cores import make_params, numbers, transform
 
 T, B, I, O, H = 5, 2, 3, 4, 6
-N, W, R = 7, 3, 2
-
-
-def transform(function):
-  return hk.without_apply_rng(hk.transform(function))
+N, W, R = 7, 3, 2  # I = W: an input is a word.
 
 
 def unroll(**arguments):
@@ -42,6 +38,10 @@ def unroll(**arguments):
 
 def draw(*shape, seed=0, scale=1.0):
   return numbers(np.random.default_rng(seed), *shape, scale=scale)
+
+
+def run(network, params, *arguments):
+  return jax.jit(network.apply)(params, *arguments)
 
 
 def lstm():
@@ -92,8 +92,8 @@ class TapeState(NamedTuple):
 class Tape(hk.RNNCore):
   """A memory of a user's own, from the parts that `MemoryAccess` is made of.
 
-  It hears a word and writes it where memory is free; it reads what was written
-  before that.
+  It hears a word, in the first numbers of its input, and writes it where memory
+  is free; it reads what was written just before.
   """
 
   output_shape = (1, W)
@@ -104,16 +104,14 @@ class Tape(hk.RNNCore):
     self._linkage = TemporalLinkage(N)
 
   def __call__(self, inputs, prev_state):
+    word = inputs[:, None, :W]
     never = jnp.zeros_like(prev_state.write_weights)
     usage, _ = self._freeness(
       (prev_state.write_weights, never[..., 0], never), prev_state.usage
     )
     write_weights = addressing.allocation_weights(usage)[:, None]
     memory = addressing.erase_and_write(
-      prev_state.memory,
-      write_weights,
-      jnp.ones_like(inputs)[:, None],
-      inputs[:, None],
+      prev_state.memory, write_weights, jnp.ones_like(word), word
     )
     linkage, _ = self._linkage(write_weights, prev_state.linkage)
     read_weights = addressing.directional_weights(
@@ -132,56 +130,53 @@ class Tape(hk.RNNCore):
 
 
 class WiringTest(parameterized.TestCase):
-  def test_the_controller_hears_the_input_and_the_words_read_before(self):
+  def test_it_follows_its_equations(self):
     network = unroll(access=memory, controller=lambda: Echo(I + R * W))
     inputs = draw(T, B, I)
-    (_, states), _ = self._run(network, inputs)
+    params = make_params(network, inputs)
+    outputs, states = run(network, params, inputs)
     words = np.asarray(states.access_output).reshape(T, B, R * W)
     self.assertTrue(np.any(words, axis=-1).all())
-    before = np.concatenate([np.zeros([1, B, R * W]), words[:-1]])
-    np.testing.assert_array_equal(
-      states.controller_state, np.concatenate([inputs, before], axis=-1)
+    # The controller hears the input, and the words read at the step before.
+    before = np.concatenate([np.zeros_like(words[:1]), words[:-1]])
+    said = states.controller_state
+    np.testing.assert_array_equal(said, np.concatenate([inputs, before], -1))
+    # The answer is linear in what it says and in the words now read.
+    linear = params["dnc/output_linear"]
+    np.testing.assert_allclose(
+      outputs,
+      np.concatenate([said, words], axis=-1) @ linear["w"] + linear["b"],
+      rtol=1e-5,
+      atol=1e-6,
     )
 
   def test_what_was_read_before_makes_a_difference(self):
-    network = unroll(access=memory, controller=lstm)
+    network = unroll(access=SayBack, controller=lstm)
     inputs = draw(T, B, I)
-    (outputs, states), params = self._run(network, inputs)
-    state = jax.tree.map(lambda x: x[1], states)
-    words = state.access_output.at[0].add(0.5)
-    after = network.apply(params, inputs[2:], state)[0]
-    np.testing.assert_allclose(after, outputs[2:], rtol=1e-5, atol=1e-6)
-    changed = network.apply(
-      params, inputs[2:], state._replace(access_output=words)
-    )[0]
+    state = DNCState(
+      access_output=draw(B, 1, H, seed=1),
+      access_state=(),
+      controller_state=hk.LSTMState(draw(B, H, seed=2), draw(B, H, seed=3)),
+    )
+    params = make_params(network, inputs, state)
+    other = state.access_output.copy()
+    other[0] += 0.5
+    apply = jax.jit(network.apply)
+    outputs, _ = apply(params, inputs, state)
+    changed, _ = apply(params, inputs, state._replace(access_output=other))
     np.testing.assert_array_equal(
-      (changed != after).any(axis=-1), [[True, False]] * (T - 2)
-    )
-
-  def test_outputs_are_linear_in_what_is_said_and_what_is_now_read(self):
-    network = unroll(access=memory, controller=lambda: Echo(I + R * W))
-    (outputs, states), params = self._run(network, draw(T, B, I))
-    linear = params["dnc/output_linear"]
-    heard = np.concatenate(
-      [
-        states.controller_state,
-        np.asarray(states.access_output).reshape(T, B, -1),
-      ],
-      axis=-1,
-    )
-    np.testing.assert_allclose(
-      outputs, heard @ linear["w"] + linear["b"], rtol=1e-5, atol=1e-6
+      (outputs != changed).any(axis=-1), [[True, False]] * T
     )
 
   def test_without_words_it_is_its_controller_and_a_linear_layer(self):
     network = unroll(access=memory, controller=lstm)
     inputs = draw(T, B, I)
-    params = network.init(jax.random.key(0), inputs)
+    params = make_params(network, inputs)
     # What is written is then zero, and so is what is read.
     params["memory_access/interface"] = jax.tree.map(
       jnp.zeros_like, params["memory_access/interface"]
     )
-    outputs, states = network.apply(params, inputs)
+    outputs, states = run(network, params, inputs)
     np.testing.assert_array_equal(states.access_output, 0)
 
     def alone(inputs):
@@ -191,9 +186,10 @@ class WiringTest(parameterized.TestCase):
 
     w, b = params["lstm/linear"]["w"], params["lstm/linear"]["b"]
     out = params["dnc/output_linear"]
-    expected = transform(alone).apply(
+    expected = run(
+      transform(alone),
       {
-        "lstm/linear": {"w": jnp.concatenate([w[:I], w[I + R * W :]]), "b": b},
+        "lstm/linear": {"w": np.concatenate([w[:I], w[I + R * W :]]), "b": b},
         "linear": {"w": out["w"][:H], "b": out["b"]},
       },
       inputs,
@@ -201,11 +197,12 @@ class WiringTest(parameterized.TestCase):
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
 
   def test_all_axes_after_the_batch_are_one_input(self):
-    network = unroll(access=memory, controller=lstm)
+    network = unroll(access=SayBack, controller=lstm)
     inputs = draw(T, B, 2, 3)
-    result, params = self._run(network, inputs)
+    params = make_params(network, inputs)
     chex.assert_trees_all_equal(
-      result, network.apply(params, inputs.reshape(T, B, 6))
+      run(network, params, inputs),
+      run(network, params, inputs.reshape(T, B, 6)),
     )
 
   def test_by_default_deepminds_memory_and_64_cells(self):
@@ -220,10 +217,6 @@ class WiringTest(parameterized.TestCase):
     for leaf in jax.tree.leaves(state):
       np.testing.assert_array_equal(leaf, 0)
 
-  def _run(self, network, inputs):
-    params = network.init(jax.random.key(0), inputs)
-    return jax.jit(network.apply)(params, inputs), params
-
 
 class ClippingTest(parameterized.TestCase):
   @parameterized.named_parameters(
@@ -235,15 +228,12 @@ class ClippingTest(parameterized.TestCase):
   def test_everything_is_bounded_and_only_by_the_bound(self, controller):
     inputs = draw(T, B, I, scale=10)
 
-    def run(clip_value):
+    def extremes(clip_value):
       network = unroll(
         access=SayBack, controller=controller, clip_value=lambda: clip_value
       )
-      params = jax.tree.map(
-        lambda x: draw(*x.shape, scale=3), self._shapes(network, inputs)
-      )
-      outputs, states = jax.jit(network.apply)(params, inputs)
-      # Of the first step, before what was clipped is heard again.
+      params = make_params(network, inputs, scale=3)
+      outputs, states = run(network, params, inputs)
       said = np.asarray(states.access_output)
       return {
         "outputs": np.asarray(outputs),
@@ -252,25 +242,22 @@ class ClippingTest(parameterized.TestCase):
       }
 
     bound = 0.25
-    clipped, free, loose = run(bound), run(None), run(1e6)
+    clipped, free, loose = (extremes(c) for c in (bound, None, 1e6))
     for name in clipped:
       self.assertEqual(np.abs(clipped[name]).max(), bound, name)
       self.assertGreater(np.abs(free[name]).max(), bound, name)
       np.testing.assert_array_equal(loose[name], free[name], name)
+    # Of the first step, before what was clipped is heard again.
     np.testing.assert_array_equal(
       clipped["said"][0], np.clip(free["said"][0], -bound, bound)
     )
 
-  def _shapes(self, network, inputs):
-    return jax.eval_shape(network.init, jax.random.key(0), inputs)
-
   def test_memory_and_words_are_not_clipped(self):
     network = unroll(access=memory, controller=lstm, clip_value=lambda: 0.25)
     inputs = draw(T, B, I)
-    params = network.init(jax.random.key(0), inputs)
-    interface = params["memory_access/interface"]
-    interface["b"] = interface["b"].at[:W].set(9.0)  # The words to write.
-    _, states = network.apply(params, inputs)
+    params = make_params(network, inputs)
+    params["memory_access/interface"]["b"][:W] = 9  # The words to write.
+    _, states = run(network, params, inputs)
     self.assertGreater(states.access_output.max(), 0.25)
 
 
@@ -278,26 +265,22 @@ class OwnModulesTest(parameterized.TestCase):
   def test_a_memory_made_of_the_librarys_parts(self):
     network = unroll(access=Tape, controller=lambda: Echo(I + W))
     inputs = draw(T, B, I)
-
-    # The tape hears a word: of what the controller says, the input.
-    class InputTape(Tape):
-      def __call__(self, inputs, prev_state):
-        return super().__call__(inputs[:, :W], prev_state)
-
-    self.assertEqual(I, W)
-    network = unroll(access=InputTape, controller=lambda: Echo(I + W))
-    params = network.init(jax.random.key(0), inputs)
+    params = make_params(network, inputs)
     self.assertEqual(set(params), {"dnc/output_linear"})
-    outputs, states = jax.jit(network.apply)(params, inputs)
+    outputs, states = run(network, params, inputs)
     self.assertEqual(outputs.shape, (T, B, O))
-    # Slot by slot, words are written in turn ...
-    np.testing.assert_allclose(
-      states.access_state.memory[-1, :, :T],
-      inputs.swapaxes(0, 1),
-      rtol=0,
-      atol=1e-4,
-    )
-    # ... and each time the word before is read.
+    # Each word is written to a slot of its own ...
+    written = np.asarray(states.access_state.write_weights)[:, :, 0]
+    slots = written.argmax(axis=-1)
+    for b in range(B):
+      self.assertLen(set(slots[:, b]), T)
+      np.testing.assert_allclose(
+        states.access_state.memory[-1, b, slots[:, b]],
+        inputs[:, b],
+        rtol=0,
+        atol=1e-4,
+      )
+    # ... and as it is written, the one before is read.
     np.testing.assert_allclose(
       states.access_output[:, :, 0],
       np.concatenate([np.zeros_like(inputs[:1]), inputs[:-1]]),
@@ -306,7 +289,7 @@ class OwnModulesTest(parameterized.TestCase):
     )
 
   @parameterized.named_parameters(
-    ("linear", lambda: hk.IdentityCore()),
+    ("identity", hk.IdentityCore),
     ("vanilla", lambda: hk.VanillaRNN(H)),
     ("deep", lambda: hk.DeepRNN([hk.LSTM(H), jax.nn.relu, hk.GRU(H)])),
     ("echo", lambda: Echo(I + R * W)),
@@ -314,8 +297,7 @@ class OwnModulesTest(parameterized.TestCase):
   def test_any_core_is_a_controller(self, controller):
     network = unroll(access=memory, controller=controller)
     inputs = draw(T, B, I)
-    params = network.init(jax.random.key(0), inputs)
-    outputs, states = jax.jit(network.apply)(params, inputs)
+    outputs, states = run(network, make_params(network, inputs), inputs)
     chex.assert_tree_all_finite((outputs, states))
     self.assertEqual(outputs.shape, (T, B, O))
     self.assertTrue(np.any(states.access_output))
@@ -346,121 +328,112 @@ def layout_slices(access):
 
 VARIANTS = {
   "default": {},
-  "paper": {"strength": "oneplus", "usage_gradient": True},
-  "mask_without_floor": {"content_mask": True, "mask_floor": 0},
-  "all_options": {**ALL_OPTIONS, "links": "dense"},
+  "options": {
+    "num_writes": 2,
+    "strength": "oneplus",
+    "usage_gradient": True,
+    "content_mask": True,
+    "mask_floor": 0,
+    "deallocate": True,
+  },
 }
 
 
-class GradientsTest(parameterized.TestCase):
-  """Gradients stay finite at the corners that training visits."""
+def with_interface(params, options, **biases):
+  """Returns parameters by which some of the interface is always the same."""
+  slices = transform(lambda: layout_slices(memory(**options))).apply({})
+  w, b = (params["memory_access/interface"][key].copy() for key in ("w", "b"))
+  for name, bias in biases.items():
+    w[:, slices[name]], b[slices[name]] = 0, bias
+  return {**params, "memory_access/interface": {"w": w, "b": b}}
 
-  @parameterized.product(variant=tuple(VARIANTS))
-  def test_gradients_are_finite(self, variant):
+
+class GradientsTest(parameterized.TestCase):
+  @parameterized.parameters(*VARIANTS)
+  def test_gradients_are_finite_at_every_corner(self, variant):
     options = VARIANTS[variant]
     network = unroll(access=lambda: memory(**options), controller=lstm)
     inputs = draw(T, B, I)
-    params = network.init(jax.random.key(0), inputs)
-    _, states = jax.jit(network.apply)(params, inputs)
-    used = jax.tree.map(lambda x: x[-1], states)
-    fresh = jax.tree.map(jnp.zeros_like, used)
+    params = make_params(network, inputs)
 
     @jax.jit
     def gradients(params, inputs, state):
       def loss(*arguments):
-        return jnp.sum(jnp.square(network.apply(*arguments)[0]))
+        outputs, states = network.apply(*arguments)
+        return jnp.sum(jnp.square(outputs)), states
 
-      return jax.grad(loss, argnums=(0, 1, 2))(params, inputs, state)
+      return jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(
+        params, inputs, state
+      )
 
-    with_memory = lambda state, **fields: state._replace(
-      access_state=state.access_state._replace(**fields)
-    )
-    closed = self._with_interface(params, options, write_gate=-1e4)
-    certain = jax.tree.map(lambda x: 1e3 * x, params)
-    zero = jnp.zeros_like
-    memory_state = used.access_state
-    usage = memory_state.usage
-    for corner, arguments in {
-      "anew": (params, inputs, fresh),
-      "zero inputs": (params, zero(inputs), fresh),
-      "zero parameters": (jax.tree.map(zero, params), inputs, fresh),
-      "saturated": (certain, inputs, used),
-      "never written": (closed, inputs, fresh),
+    anew = transform(
+      lambda: DNC(O, access=memory(**options), controller=lstm()).initial_state(
+        B
+      )
+    ).apply({})
+    _, states = gradients(params, inputs, anew)
+    used = jax.tree.map(lambda x: x[-1], states)
+    access = used.access_state
+
+    def used_but(**fields):
+      return used._replace(access_state=access._replace(**fields))
+
+    zero, one = np.zeros_like, np.ones_like
+    closed = with_interface(params, options, write_gate=-1e4)
+    freeing = with_interface(params, options, free_gate=1e4)
+    first_slot = np.eye(N, dtype=np.float32)[0]
+    corners = {
+      "anew": (params, inputs, anew),
+      "zero inputs": (params, zero(inputs), anew),
+      "zero parameters": (jax.tree.map(zero, params), inputs, anew),
+      "saturated": (jax.tree.map(lambda x: 1e3 * x, params), inputs, used),
+      "never written": (closed, inputs, anew),
       "no longer written": (closed, inputs, used),
-      "memory zero": (
-        params,
-        inputs,
-        with_memory(used, memory=zero(memory_state.memory)),
-      ),
-      "huge memory": (
-        params,
-        inputs,
-        with_memory(used, memory=1e6 * memory_state.memory),
-      ),
-      "nothing used": (params, inputs, with_memory(used, usage=zero(usage))),
-      "all used": (
-        params,
-        inputs,
-        with_memory(used, usage=jnp.ones_like(usage)),
-      ),
-      "all used alike": (
-        params,
-        inputs,
-        with_memory(used, usage=jnp.full_like(usage, 0.5)),
-      ),
-      "freed": (
-        self._with_interface(params, options, free_gate=1e4),
-        inputs,
-        used,
-      ),
+      "freed": (freeing, inputs, used),
+      "memory zero": (params, inputs, used_but(memory=zero(access.memory))),
+      "memory huge": (params, inputs, used_but(memory=1e6 * access.memory)),
+      "none used": (params, inputs, used_but(usage=zero(access.usage))),
+      "all used": (params, inputs, used_but(usage=one(access.usage))),
+      "used alike": (params, inputs, used_but(usage=0.5 * one(access.usage))),
       "weights certain": (
         params,
         inputs,
-        with_memory(
-          used,
-          read_weights=zero(memory_state.read_weights).at[..., 0].set(1),
-          write_weights=zero(memory_state.write_weights).at[..., 1].set(1),
+        used_but(
+          read_weights=zero(access.read_weights) + first_slot,
+          write_weights=zero(access.write_weights) + first_slot,
         ),
       ),
-    }.items():
+    }
+    for corner, arguments in corners.items():
       with self.subTest(corner):
-        chex.assert_tree_all_finite(gradients(*arguments))
-
-  def test_a_shut_write_gate_leaves_the_memory_as_it_was(self):
-    network = unroll(access=memory, controller=lstm)
-    inputs = draw(T, B, I)
-    params = self._with_interface(
-      network.init(jax.random.key(0), inputs), {}, write_gate=-1e4
-    )
-    _, states = network.apply(params, inputs)
+        result, _ = gradients(*arguments)
+        chex.assert_tree_all_finite(result)
+        # A gradient of zero throughout would say nothing.
+        self.assertTrue(
+          np.any(result[0]["dnc/output_linear"]["b"])
+          or (corner == "zero parameters")
+        )
+    # What the corners are called is what they are.
+    _, states = gradients(*corners["never written"])
     np.testing.assert_array_equal(states.access_state.memory, 0)
     np.testing.assert_array_equal(states.access_state.usage, 0)
 
-  def _with_interface(self, params, options, **biases):
-    """Returns parameters by which some of the interface is always the same."""
-    slices = transform(lambda: layout_slices(memory(**options))).apply({})
-    w, b = (params["memory_access/interface"][key] for key in ("w", "b"))
-    for name, bias in biases.items():
-      w, b = w.at[:, slices[name]].set(0), b.at[slices[name]].set(bias)
-    return {**params, "memory_access/interface": {"w": w, "b": b}}
-
 
 class StateTest(parameterized.TestCase):
-  def test_state_is_made_of_named_parts(self):
-    network = unroll(access=memory, controller=lstm)
+  @parameterized.parameters("dense", "stop_gradient", "off")
+  def test_state_is_made_of_named_parts(self, links):
+    network = unroll(access=lambda: memory(links=links), controller=lstm)
     inputs = draw(T, B, I)
-    params = network.init(jax.random.key(0), inputs)
-    _, states = network.apply(params, inputs)
+    _, states = jax.eval_shape(
+      network.apply, make_params(network, inputs), inputs
+    )
     self.assertIsInstance(states, DNCState)
     self.assertIsInstance(states.access_state, AccessState)
-    self.assertIsInstance(states.access_state.linkage, TemporalLinkageState)
     self.assertIsInstance(states.controller_state, hk.LSTMState)
-
-  def test_without_links_there_is_no_linkage(self):
-    network = unroll(access=lambda: memory(links="off"), controller=lstm)
-    inputs = draw(T, B, I)
-    params = network.init(jax.random.key(0), inputs)
-    self.assertIsNone(network.apply(params, inputs)[1].access_state.linkage)
+    self.assertIsInstance(
+      states.access_state.linkage,
+      type(None) if links == "off" else TemporalLinkageState,
+    )
 
 
 if __name__ == "__main__":

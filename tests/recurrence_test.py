@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 
 from dnc_jax.access import AccessState, TemporalLinkageState
 from dnc_jax.dnc import DNCState
-from tests.cores import CORES, MEMORY_SIZE, numbers
+from tests.cores import CORES, MEMORY_SIZE, make_params, transform
 
 T, B = 4, 3
 LARGER = 2 * MEMORY_SIZE
@@ -43,10 +43,6 @@ def draw(name, *leading, seed=0, memory_size=MEMORY_SIZE, scale=1.0):
   return CORES[name].inputs(rng, *leading, memory_size=memory_size, scale=scale)
 
 
-def transform(function):
-  return hk.without_apply_rng(hk.transform(function))
-
-
 def make_state(name, batch_size, memory_size=MEMORY_SIZE):
   """Returns a core's initial state."""
   return transform(
@@ -68,12 +64,8 @@ def make_network(name, memory_size=MEMORY_SIZE) -> Network:
   inputs = draw(name, T, B, memory_size=memory_size)
   resets = np.zeros((T, B), bool)
   state = make_state(name, B, memory_size)
-  rng = np.random.default_rng(0)
   return Network(
-    params=jax.tree.map(
-      lambda x: numbers(rng, *x.shape, scale=0.5),
-      jax.eval_shape(unroll.init, jax.random.key(0), inputs, resets, state),
-    ),
+    params=make_params(unroll, inputs, resets, state),
     inputs=inputs,
     resets=resets,
     state=state,

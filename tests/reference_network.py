@@ -152,7 +152,7 @@ def lstm_step(
   biases: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns hidden and cell; gates are input, candidate, forget, output."""
-  gates = np.concatenate([inputs, hidden]) @ weights + biases
+  gates = (np.concatenate([inputs, hidden]) @ weights + biases).tolist()
   size = hidden.shape[0]
   next_hidden, next_cell = np.zeros(size), np.zeros(size)
   for k in range(size):

@@ -215,24 +215,20 @@ class LabelledCopiesTest(parameterized.TestCase):
   def test_copies_keep_the_structure(self, name):
     edges = underground.load(name).edges
     drawn = graphs.labelled_copies(np.random.default_rng(0), edges, 3)
-    told = []
     for row in range(3):
       node = {int(x): i for i, x in enumerate(drawn.node_labels[row])}
       self.assertLen(node, len(underground.load(name).nodes))
-      found = triples(drawn, row)
-      told.append(found)
-      # Both in order of source: a source's edges may be in any order.
-      ours = {(node[a], node[b]): label for a, label, b in found}
-      theirs = {(int(a), int(b)): int(label) for a, label, b in edges}
-      self.assertEqual(ours.keys(), theirs.keys())
-      self.assertLen(found, len(edges))
-      pairs = {(ours[ends], theirs[ends]) for ends in ours}
-      # One name for each label and one label for each name.
-      self.assertLen({a for a, _ in pairs}, len(pairs))
-      self.assertLen({b for _, b in pairs}, len(pairs))
-      self.assertBetween(min(ours.values()), 0, 999)
-      self.assertBetween(max(ours.values()), 0, 999)
-    self.assertNotEqual(told[0], told[1])
+      names: dict[int, int] = {}
+      # Both are in order of the source.
+      for ours, theirs in zip(triples(drawn, row), edges, strict=True):
+        self.assertEqual(node[ours[0]], theirs[0])
+        self.assertEqual(node[ours[2]], theirs[2])
+        self.assertEqual(names.setdefault(int(theirs[1]), ours[1]), ours[1])
+      self.assertLen(set(names.values()), len(names))
+      self.assertBetween(min(names.values()), 0, 999)
+      self.assertBetween(max(names.values()), 0, 999)
+    for labels in (drawn.node_labels, drawn.edge_labels):
+      self.assertLen(np.unique(labels.reshape(3, -1), axis=0), 3)
 
   def test_edges_in_any_order(self):
     # 0 -5-> 2, 2 -0-> 0, 0 -1-> 1; nothing leaves node 1.

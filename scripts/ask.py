@@ -1,0 +1,145 @@
+"""Asks a trained network for one walk over the London Underground, in words.
+
+    python -m scripts.ask --from "Bond Street" --then "Central E" "Central E"
+
+Each step names a line and a direction. The network is told the whole map, with
+stations and lines as random numbers, and then the walk; what it answers stands
+beside the truth, with how sure it was.
+"""
+
+import difflib
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from absl import flags
+
+from dnc_jax import losses, training
+from scripts import flags as shared
+from scripts.evaluate import safe_memory_size
+from scripts.run import restore_params
+from tasks import graphs, traversal, underground
+
+FROM = flags.DEFINE_string("from", None, "Station to start from.")
+THEN = flags.DEFINE_multi_string(
+  "then", [], 'Lines to take, a step each, such as "Central E".'
+)
+MAP = flags.DEFINE_enum(
+  "map", "zone1", underground.MAPS, "Map of London to walk."
+)
+PRETRAINED = flags.DEFINE_string(
+  "pretrained", "traversal", "Name of the weights, a folder below pretrained/."
+)
+SEED = flags.DEFINE_integer(
+  "seed", 0, "What the labels and the order of the map are drawn from."
+)
+
+
+def walk_edges(
+  place: underground.Map, start: str, steps: Sequence[str]
+) -> np.ndarray:
+  """Returns the edges of a walk, each (source, label, destination).
+
+  Args:
+    place: The map.
+    start: Name of the first station.
+    steps: Line and direction of each step.
+
+  Returns:
+    Shape ``[S, 3]``.
+
+  Raises:
+    ValueError: There is no such station, or no such edge where it is named.
+  """
+  if not steps:
+    raise ValueError('Give at least one step, such as --then "Central E".')
+  leads = {(s, label): d for s, label, d in place.edges.tolist()}
+  here = _find("station", start, place.nodes)
+  edges = []
+  for step in steps:
+    label = _find("line and direction", step, place.labels)
+    if (here, label) not in leads:
+      there = sorted(place.labels[l] for s, l in leads if s == here)
+      raise ValueError(
+        f"{place.labels[label]} does not leave {place.nodes[here]} on the map "
+        f"{place.name}. From there: {', '.join(there)}."
+      )
+    edges.append((here, label, leads[here, label]))
+    here = edges[-1][2]
+  return np.array(edges)
+
+
+def _find(what: str, name: str, names: Sequence[str]) -> int:
+  """Returns the index of a name; of one not there, says which are nearest."""
+  folded = [other.casefold() for other in names]
+  wanted = name.strip().casefold()
+  if wanted in folded:
+    return folded.index(wanted)
+  near = difflib.get_close_matches(wanted, folded, n=3, cutoff=0.4)
+  nearest = ", ".join(names[folded.index(other)] for other in near)
+  raise ValueError(
+    f"There is no {what} {name!r} on this map. Nearest: {nearest or 'none'}."
+  )
+
+
+def main(argv: Sequence[str]) -> None:
+  """Asks as the flags say."""
+  if FROM.value is None:
+    raise ValueError('Give the station to start from, --from="Bond Street".')
+  place = underground.load(MAP.value)
+  edges = walk_edges(place, FROM.value, [*THEN.value, *argv])
+  root = pathlib.Path(__file__).parent.parent / "pretrained"
+  config, params, _ = restore_params(root / PRETRAINED.value)
+
+  rng = np.random.default_rng(SEED.value)
+  node_labels = graphs.distinct_labels(rng, len(place.nodes), 1)
+  edge_names = graphs.distinct_labels(rng, len(place.labels), 1)
+  drawn = graphs.labelled(place.edges, node_labels, edge_names)
+  truth = np.stack(
+    [
+      node_labels[0, edges[:, 0]],
+      edge_names[0, edges[:, 1]],
+      node_labels[0, edges[:, 2]],
+    ],
+    axis=-1,
+  )
+  batch = traversal.encode(
+    rng, drawn, np.array([[len(edges)]]), walks=[truth[None]]
+  )
+  evaluate = training.make_evaluate(config.model, losses.digits)
+  slots = safe_memory_size(config, len(batch.inputs))
+  logits, _ = evaluate(params, batch, slots)
+  asked = np.asarray(batch.mask[:, 0]) > 0
+  said = graphs.read_labels(np.asarray(logits)[asked, 0])
+  sure = np.asarray(
+    jax.nn.softmax(logits[asked, 0].reshape(len(edges), -1, graphs.BASE))
+  ).max(axis=-1)
+
+  stations = dict(zip(node_labels[0].tolist(), place.nodes, strict=True))
+  lines = dict(zip(edge_names[0].tolist(), place.labels, strict=True))
+  print(
+    f"{place.name}: {len(place.nodes)} stations, {len(place.edges)} edges, "
+    f"{slots} slots of memory"
+  )
+  right = 0
+  for number, (source, label, destination) in enumerate(edges):
+    answer = said[number].tolist()
+    words = (
+      stations.get(answer[0], f"no station ({answer[0]:03d})"),
+      lines.get(answer[1], f"no line ({answer[1]:03d})"),
+      stations.get(answer[2], f"no station ({answer[2]:03d})"),
+    )
+    true = place.nodes[source], place.labels[label], place.nodes[destination]
+    right += words == true
+    line = f"{number + 1:3d}. {true[0]} - {true[1]} - {true[2]}"
+    if words == true:
+      line += f"   network: {words[2]}"
+    else:
+      line += "   WRONG, network: " + " - ".join(words)
+    print(f"{line}  ({sure[number].prod():.1%} sure)")
+  print(f"{right} of {len(edges)} steps right.")
+
+
+if __name__ == "__main__":
+  shared.run_script(main, positional=True)

@@ -1,0 +1,147 @@
+"""The controllers against the paper's equations, a cell at a time."""
+
+import math
+
+import haiku as hk
+import jax
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from dnc_jax.controllers import DeepLSTM, FeedForward
+from tests.cores import make_params, numbers, transform
+
+T, B, I, H = 4, 2, 3, 5
+
+
+def sigmoid(x):
+  return 1 / (1 + math.exp(-x))
+
+
+def unroll(make):
+  def function(inputs):
+    core = make()
+    return hk.dynamic_unroll(
+      core, inputs, core.initial_state(B), return_all_states=True
+    )
+
+  return transform(function)
+
+
+def run(make):
+  """Returns random inputs and parameters, and what comes of them."""
+  inputs = numbers(np.random.default_rng(0), T, B, I, scale=1)
+  network = unroll(make)
+  params = make_params(network, inputs)
+  return inputs, params, jax.jit(network.apply)(params, inputs)
+
+
+def deep_lstm_step(chi, hidden, cell, layers):
+  """The paper's deep LSTM for one sequence, one cell at a time, in float64.
+
+  Args:
+    chi: What the controller hears. Shape `[I]`.
+    hidden: h of each layer at the step before. Shape `[L, H]`.
+    cell: s of each layer at the step before. Shape `[L, H]`.
+    layers: Of each layer `w` and `b` by the gate that they make.
+  """
+  new_hidden, new_cell = np.zeros_like(hidden), np.zeros_like(cell)
+  for l in range(len(layers)):
+    z = [*chi, *hidden[l], *(new_hidden[l - 1] if l else ())]
+    for k in range(hidden.shape[1]):
+      pre = {
+        gate: sum(w[j, k] * z[j] for j in range(len(z))) + b[k]
+        for gate, (w, b) in layers[l].items()
+      }
+      new_cell[l, k] = sigmoid(pre["f"]) * cell[l, k] + sigmoid(
+        pre["i"]
+      ) * math.tanh(pre["s"])
+      new_hidden[l, k] = sigmoid(pre["o"]) * math.tanh(new_cell[l, k])
+  return new_hidden, new_cell
+
+
+class DeepLSTMTest(parameterized.TestCase):
+  @parameterized.parameters(1, 2, 3)
+  def test_it_follows_the_papers_equations(self, num_layers):
+    inputs, params, (outputs, states) = run(lambda: DeepLSTM(H, num_layers))
+    layers = []
+    for l in range(num_layers):
+      layer = {
+        key: np.split(np.asarray(x, np.float64), 4, axis=-1)
+        for key, x in params[f"deep_lstm/layer_{l}"].items()
+      }
+      layers.append(dict(zip("isfo", zip(layer["w"], layer["b"]))))
+    for b in range(B):
+      hidden, cell = np.zeros([2, num_layers, H])
+      for t in range(T):
+        hidden, cell = deep_lstm_step(inputs[t, b], hidden, cell, layers)
+        close = {"rtol": 1e-5, "atol": 1e-6}
+        np.testing.assert_allclose(outputs[t, b], hidden.ravel(), **close)
+        np.testing.assert_allclose(states.hidden[t, b], hidden, **close)
+        np.testing.assert_allclose(states.cell[t, b], cell, **close)
+
+  def test_one_layer_is_an_lstm(self):
+    inputs, params, (outputs, _) = run(lambda: DeepLSTM(H, 1))
+    layer = params["deep_lstm/layer_0"]
+    # Haiku adds 1 to what opens the forget gate.
+    bias = layer["b"] - np.repeat([0, 0, 1, 0], H).astype(np.float32)
+    lstm = unroll(lambda: hk.LSTM(H, name="lstm"))
+    expected, _ = lstm.apply(
+      {"lstm/linear": {"w": layer["w"], "b": bias}}, inputs
+    )
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+
+  def test_every_layer_hears_the_input_itself_and_the_layer_below(self):
+    _, params, _ = run(lambda: DeepLSTM(H, 3))
+    self.assertEqual(
+      {name: x["w"].shape for name, x in params.items()},
+      {
+        "deep_lstm/layer_0": (I + H, 4 * H),
+        "deep_lstm/layer_1": (I + H + H, 4 * H),
+        "deep_lstm/layer_2": (I + H + H, 4 * H),
+      },
+    )
+
+  def test_it_begins_at_zero(self):
+    initial = hk.transform(lambda b: DeepLSTM(H, 2).initial_state(b))
+    for batch_size, leading in ((None, ()), (B, (B,))):
+      for leaf in initial.apply({}, None, batch_size):
+        np.testing.assert_array_equal(leaf, np.zeros([*leading, 2, H]))
+
+  @parameterized.parameters(
+    ((0, 1), "hidden_size must be at least 1, got 0"),
+    ((4, 0), "num_layers must be at least 1, got 0"),
+  )
+  def test_sizes_below_one_are_refused(self, sizes, message):
+    with self.assertRaisesRegex(ValueError, message):
+      hk.transform(lambda: DeepLSTM(*sizes)).init(None)
+
+
+class FeedForwardTest(parameterized.TestCase):
+  @parameterized.parameters(1, 3)
+  def test_layers_are_linear_with_relu_after_each(self, num_layers):
+    inputs, params, (outputs, states) = run(lambda: FeedForward(H, num_layers))
+    self.assertEqual(states, ())
+    self.assertLen(params, num_layers)
+    expected = inputs.astype(np.float64)
+    for l in range(num_layers):
+      layer = params[f"feed_forward/linear_{l}"]
+      expected = np.maximum(expected @ layer["w"] + layer["b"], 0)
+    self.assertTrue(np.any(expected) and not np.all(expected))
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+
+  def test_its_state_is_empty(self):
+    initial = hk.transform(lambda b: FeedForward(H).initial_state(b))
+    for batch_size in (None, B):
+      self.assertEqual(initial.apply({}, None, batch_size), ())
+
+  @parameterized.parameters(
+    ((0, 1), "hidden_size must be at least 1, got 0"),
+    ((4, -1), "num_layers must be at least 1, got -1"),
+  )
+  def test_sizes_below_one_are_refused(self, sizes, message):
+    with self.assertRaisesRegex(ValueError, message):
+      hk.transform(lambda: FeedForward(*sizes)).init(None)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,189 @@
+"""Scripts in processes of their own, for tests that kill, interrupt or watch.
+
+Python takes seconds to import what a script needs. So one process imports it,
+without starting JAX, and each script is a fork of that one: a process like any
+other to the signals that reach it, with flags, JAX and threads of its own.
+"""
+
+import atexit
+import functools
+import multiprocessing
+import os
+import pathlib
+import runpy
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing import forkserver
+from typing import Any, NamedTuple
+from unittest import mock
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Not the scripts themselves: they define their flags when they are run.
+PRELOAD = ["orbax.checkpoint", "scripts.flags", "scripts.progress", __name__]
+# A machine with other work to do may be slow; nothing waits so long otherwise.
+PATIENCE = 300.0
+
+
+class Finished(NamedTuple):
+  """How a process ended.
+
+  Attributes:
+    status: Its exit status; minus the signal that killed it.
+    stdout: What it wrote on standard output.
+    stderr: What it wrote on standard error.
+  """
+
+  status: int
+  stdout: str
+  stderr: str
+
+
+class Child:
+  """A process that does one thing.
+
+  Attributes:
+    folder: Where it runs, and where its outputs are kept.
+  """
+
+  def __init__(
+    self,
+    target: Callable[..., object],
+    *args: Any,
+    folder: str | os.PathLike[str],
+    terminal: str | None = None,
+  ):
+    """Starts it.
+
+    Args:
+      target: Function at the top of a module.
+      *args: What it is given.
+      folder: Where it runs.
+      terminal: Path of the terminal for its outputs; files in ``folder`` if
+        None.
+    """
+    self.folder = pathlib.Path(folder)
+    outputs = [terminal or str(self.folder / f".{x}") for x in ("out", "err")]
+    for path in outputs:
+      if terminal is None:
+        pathlib.Path(path).write_text("")
+    self._outputs = outputs
+    self._terminal = terminal
+    self._process = _context().Process(
+      target=_main, args=(target, args, str(folder), outputs, _cache())
+    )
+    self._process.start()
+
+  @property
+  def stdout(self) -> str:
+    """What it wrote on standard output so far."""
+    return "" if self._terminal else pathlib.Path(self._outputs[0]).read_text()
+
+  @property
+  def is_running(self) -> bool:
+    """Whether it has not ended yet."""
+    return self._process.is_alive()
+
+  def send(self, number: int) -> None:
+    """Sends it a signal."""
+    os.kill(self._process.pid or 0, number)
+
+  def wait(self) -> Finished:
+    """Waits for its end."""
+    self._process.join(PATIENCE)
+    if self._process.exitcode is None:
+      self.send(signal.SIGKILL)
+      raise AssertionError(f"Not done in {PATIENCE} s: {self.stdout}")
+    status = self._process.exitcode
+    self._process.close()
+    if self._terminal:
+      return Finished(status, "", "")
+    return Finished(
+      status, *(pathlib.Path(path).read_text() for path in self._outputs)
+    )
+
+
+def start_script(
+  name: str,
+  *args: str,
+  folder: str | os.PathLike[str],
+  terminal: str | None = None,
+) -> Child:
+  """Starts ``python -m scripts.name args`` in a folder; see `Child`."""
+  return Child(_run_module, name, args, folder=folder, terminal=terminal)
+
+
+def run_script(
+  name: str, *args: str, folder: str | os.PathLike[str]
+) -> Finished:
+  """Runs ``python -m scripts.name args`` in a folder, to its end."""
+  return start_script(name, *args, folder=folder).wait()
+
+
+def wait_until(
+  what: Callable[[], object], child: Child, *, interval: float = 0.002
+) -> None:
+  """Waits until something is so, while a process runs.
+
+  Raises:
+    AssertionError: The process ended before, or it takes too long.
+  """
+  limit = time.monotonic() + PATIENCE
+  while not what():
+    if not child.is_running:
+      raise AssertionError(f"It ended too soon: {child.wait()}")
+    if time.monotonic() > limit:
+      raise AssertionError(f"Waited {PATIENCE} s: {child.stdout}")
+    time.sleep(interval)
+
+
+@functools.cache
+def _context() -> multiprocessing.context.ForkServerContext:
+  """Returns where processes come from, with all imported there."""
+  context = multiprocessing.get_context("forkserver")
+  context.set_forkserver_preload(PRELOAD)
+  paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+  path = os.pathsep.join(filter(None, paths))
+  with mock.patch.dict(os.environ, {"PYTHONPATH": path}):
+    forkserver.ensure_running()
+  return context
+
+
+@functools.cache
+def _cache() -> str:
+  """Returns a folder of what was compiled, to compile it once in all."""
+  folder = tempfile.mkdtemp()
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  return folder
+
+
+def _main(
+  target: Callable[..., object],
+  args: tuple[Any, ...],
+  folder: str,
+  outputs: list[str],
+  cache: str,
+) -> None:
+  """Does what the process is for."""
+  # A group of its own, so that Ctrl-C at the tests does not reach it.
+  os.setsid()
+  os.chdir(folder)
+  for number, path in enumerate(outputs, start=1):
+    opened = os.open(path, os.O_WRONLY)
+    os.dup2(opened, number)
+    os.close(opened)
+  import jax
+
+  jax.config.update("jax_compilation_cache_dir", cache)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+  target(*args)
+
+
+def _run_module(name: str, args: tuple[str, ...]) -> None:
+  """Does what ``python -m scripts.name args`` does."""
+  sys.argv = [f"scripts/{name}.py", *args]
+  runpy.run_module(f"scripts.{name}", run_name="__main__", alter_sys=True)
