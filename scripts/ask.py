@@ -8,7 +8,6 @@ beside the truth, with how sure it was.
 """
 
 import difflib
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -17,8 +16,8 @@ from absl import flags
 
 from dnc_jax import losses, training
 from scripts import flags as shared
-from scripts.evaluate import safe_memory_size
-from scripts.run import restore_params
+from scripts.measure import safe_memory_size
+from scripts.run import pretrained_folder, restore_params
 from tasks import graphs, traversal, underground
 
 FROM = flags.DEFINE_string("from", None, "Station to start from.")
@@ -89,8 +88,10 @@ def main(argv: Sequence[str]) -> None:
     raise ValueError('Give the station to start from, --from="Bond Street".')
   place = underground.load(MAP.value)
   edges = walk_edges(place, FROM.value, [*THEN.value, *argv])
-  root = pathlib.Path(__file__).parent.parent / "pretrained"
-  config, params, _ = restore_params(root / PRETRAINED.value)
+  folder = pretrained_folder(PRETRAINED.value)
+  config, params, _ = restore_params(folder)
+  if config.task != "traversal":
+    raise ValueError(f"{folder} was trained on {config.task}, not traversal.")
 
   rng = np.random.default_rng(SEED.value)
   node_labels = graphs.distinct_labels(rng, len(place.nodes), 1)

@@ -8,24 +8,18 @@ Prints a table for people and, as the last line of standard output, one JSON
 object.
 """
 
-import dataclasses
 import json
-import math
-import pathlib
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import haiku as hk
 import jax
-import numpy as np
 from absl import flags
 
 import tasks
-from dnc_jax import training
-from dnc_jax.losses import Batch
 from scripts import flags as shared
-from scripts.run import RunConfig, restore_params
-from tasks import graphs, traversal, underground
+from scripts.measure import Measured, lesson_sampler, map_sampler, measure
+from scripts.run import RunConfig, pretrained_folder, restore_params
+from tasks import underground
 from tasks.base import SequenceTask
 
 PRETRAINED = flags.DEFINE_string(
@@ -54,97 +48,6 @@ MEMORY_SIZE = flags.DEFINE_integer(
 )
 SHOW = flags.DEFINE_bool("show", False, "Draws one sequence and its answer.")
 
-# Slots beyond one for each step, in which a network never has to overwrite what
-# it still needs: docs/results.md has what happens with fewer.
-_SLACK = 32
-
-Sampler = Callable[[np.random.Generator, int], Batch]
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-  """What a network did on some sequences.
-
-  Attributes:
-    accuracy: Fraction of sequences fully right, in [0, 1].
-    unit_accuracy: Fraction of units (bits or triples) right, in [0, 1].
-    loss: Mean of the batches' losses.
-    memory_size: Slots of the memory.
-    seconds: How long it took, compilation included.
-    picture: One sequence with the network's answer.
-  """
-
-  accuracy: float
-  unit_accuracy: float
-  loss: float
-  memory_size: int
-  seconds: float
-  picture: str
-
-
-def measure(
-  config: RunConfig,
-  params: hk.Params,
-  task: SequenceTask,
-  sample: Sampler,
-  *,
-  episodes: int,
-  batch_size: int,
-  seed: int,
-  memory_size: int | None,
-) -> Measured:
-  """Measures a network.
-
-  Args:
-    config: The run that the network is of.
-    params: Its parameters.
-    task: What scores and draws it.
-    sample: Draws so many sequences, all padded to one length.
-    episodes: Sequences in all.
-    batch_size: Sequences at a time.
-    seed: What they are drawn from, batch by batch.
-    memory_size: Slots; chosen to suffice if None.
-
-  Returns:
-    The measurements.
-  """
-  began = time.monotonic()
-  evaluate = training.make_evaluate(config.model, task.objective)
-  right, count, losses = [], [], []
-  picture = ""
-  batch_size = min(batch_size, episodes)
-  for index in range(math.ceil(episodes / batch_size)):
-    batch = sample(np.random.default_rng([seed, index]), batch_size)
-    if memory_size is None:
-      memory_size = safe_memory_size(config, len(batch.inputs))
-    logits, scores = evaluate(params, batch, memory_size)
-    right.append(np.asarray(scores.right))
-    count.append(np.asarray(scores.count))
-    losses.append(float(scores.loss))
-    if not picture:
-      picture = task.render(batch, np.asarray(logits))
-  rights = np.concatenate(right)[:episodes]
-  counts = np.concatenate(count)[:episodes]
-  return Measured(
-    accuracy=float((rights == counts).mean()),
-    unit_accuracy=float(rights.sum() / counts.sum()),
-    loss=float(np.mean(losses)),
-    memory_size=memory_size or 0,
-    seconds=time.monotonic() - began,
-    picture=picture,
-  )
-
-
-def safe_memory_size(config: RunConfig, num_steps: int) -> int:
-  """Returns slots that suffice for sequences of so many steps.
-
-  A network that was trained with the slots that each lesson needs gets one for
-  each step, and some beyond; others keep the number they were trained with.
-  """
-  if not config.slots_by_lesson:
-    return config.model.memory_size
-  return -(-(num_steps + _SLACK) // 8) * 8
-
 
 def find_network() -> tuple[RunConfig, hk.Params, str]:
   """Returns the network that the flags name, and where it is.
@@ -157,14 +60,7 @@ def find_network() -> tuple[RunConfig, hk.Params, str]:
   if PRETRAINED.value is None:
     folder = shared.checkpoint_dir()
   else:
-    root = pathlib.Path(__file__).parent.parent / "pretrained"
-    folder = root / PRETRAINED.value
-    if not folder.is_dir():
-      names = ", ".join(sorted(x.name for x in root.glob("*") if x.is_dir()))
-      raise ValueError(
-        f"pretrained must be one of {names or 'none'}, got "
-        f"{PRETRAINED.value!r}."
-      )
+    folder = pretrained_folder(PRETRAINED.value)
   config, params, step = restore_params(folder)
   if config.task != shared.TASK.value:
     raise ValueError(
@@ -172,28 +68,6 @@ def find_network() -> tuple[RunConfig, hk.Params, str]:
       f"{config.task!r}. Give --task={config.task}."
     )
   return config, params, str(folder) + (f" at step {step}" if step else "")
-
-
-def map_sampler(name: str, path_length: int) -> Sampler:
-  """Returns what draws random walks over a map, labelled anew each time."""
-  edges = underground.load(name).edges
-
-  def sample(rng: np.random.Generator, batch_size: int) -> Batch:
-    drawn = graphs.labelled_copies(rng, edges, batch_size)
-    lengths = np.full((batch_size, 1), path_length)
-    return traversal.encode(rng, drawn, lengths)
-
-  return sample
-
-
-def lesson_sampler(task: SequenceTask, lesson: int) -> Sampler:
-  """Returns what draws sequences of a lesson, all padded to its length."""
-
-  def sample(rng: np.random.Generator, batch_size: int) -> Batch:
-    lessons = np.full(batch_size, lesson, np.int32)
-    return task.sample(rng, lessons, length=task.length(lesson))
-
-  return sample
 
 
 def main(argv: Sequence[str]) -> None:

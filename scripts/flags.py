@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 import tasks
 from dnc_jax import ModelConfig
@@ -104,6 +104,12 @@ def define_training_flags() -> None:
     "hundredth; 0 for none.",
   )
   flags.DEFINE_integer("batch_size", 16, "Sequences in a batch.")
+  flags.DEFINE_integer(
+    "length_multiple",
+    0,
+    "Pads batches to a multiple of so many steps, instead of to the longest "
+    "sequence that a lesson can have.",
+  )
   flags.DEFINE_integer("seed", 0, "What parameters and batches are drawn from.")
   flags.DEFINE_string(
     "initial_weights",
@@ -220,6 +226,7 @@ def run_config() -> RunConfig:
     ),
     batch_size=FLAGS.batch_size,
     seed=FLAGS.seed,
+    length_multiple=FLAGS.length_multiple,
     slots_by_lesson=own_slots and "memory_size" not in given,
     advance_threshold=FLAGS.advance_threshold,
     advance_interval=FLAGS.advance_interval,
@@ -256,6 +263,9 @@ def run_script(
       _fail(error)
 
   def guarded(argv: list[str]) -> int:
+    if not FLAGS["verbosity"].present:
+      # JAX tells at INFO which accelerators it looked for in vain.
+      logging.set_verbosity(logging.WARNING)
     try:
       return main(argv[1:]) or 0
     except (ValueError, FloatingPointError) as error:

@@ -39,6 +39,10 @@ class RunConfig:
     seed: What parameters and batches are drawn from.
     slots_by_lesson: Gives the memory as many slots as each lesson needs, rather
       than the model's ``memory_size``.
+    length_multiple: 0 to pad every batch to its lesson's longest possible
+      sequence, so that each lesson is compiled once. Otherwise each is padded
+      to the next multiple of this above its own longest, which for large
+      graphs is much shorter, and has as many slots as steps.
     advance_threshold: Fraction of a lesson's sequences to get fully right
       before the next, in (0, 1].
     advance_interval: Batches between the checks of that, at least 1.
@@ -55,6 +59,7 @@ class RunConfig:
   batch_size: int = 16
   seed: int = 0
   slots_by_lesson: bool = False
+  length_multiple: int = 0
   advance_threshold: float = 0.9
   advance_interval: int = 100
   earlier_fraction: float = 0.1
@@ -71,6 +76,10 @@ class RunConfig:
       raise ValueError(f"batch_size must be at least 1, got {self.batch_size}.")
     if self.seed < 0:
       raise ValueError(f"seed must be at least 0, got {self.seed}.")
+    if self.length_multiple < 0:
+      raise ValueError(
+        f"length_multiple must be at least 0, got {self.length_multiple}."
+      )
     self.curriculum(1)
 
   def curriculum(self, num_lessons: int) -> curriculum.Curriculum:
@@ -174,6 +183,21 @@ def restore_params(folder: pathlib.Path) -> tuple[RunConfig, hk.Params, int]:
   return config, state.params, step
 
 
+def pretrained_folder(name: str) -> pathlib.Path:
+  """Returns the folder of the weights of this name that ship.
+
+  Raises:
+    ValueError: There are none.
+  """
+  root = pathlib.Path(__file__).parent.parent / "pretrained"
+  names = sorted(path.parent.name for path in root.glob("*/weights.npz"))
+  if name not in names:
+    raise ValueError(
+      f"pretrained must be one of {', '.join(names) or 'none'}, got {name!r}."
+    )
+  return root / name
+
+
 class Run:
   """A run that can be carried on.
 
@@ -243,9 +267,14 @@ class Run:
     lessons = curriculum.example_lessons(
       self._curriculum, self.lesson, rng, self.config.batch_size
     )
+    slots = self.config.model.memory_size
+    if self.config.length_multiple:
+      batch = _pad(self._task.sample(rng, lessons), self.config.length_multiple)
+      if self.config.slots_by_lesson:
+        slots = len(batch.inputs)
+      return batch, slots
     reached = range(self.lesson + 1)
     length = max(self._task.length(lesson) for lesson in reached)
-    slots = self.config.model.memory_size
     if self.config.slots_by_lesson:
       slots = max(self._task.memory_size(lesson) or slots for lesson in reached)
     return self._task.sample(rng, lessons, length=length), slots
@@ -393,6 +422,21 @@ def carry_on(
   finally:
     stop.close()
   return stop.signal
+
+
+def _pad(batch: Batch, multiple: int) -> Batch:
+  """Returns a batch with steps added, of zeros, up to a multiple."""
+  missing = -len(batch.inputs) % multiple
+
+  def pad(array: np.ndarray) -> np.ndarray:
+    widths = [(0, missing)] + [(0, 0)] * (array.ndim - 1)
+    return np.pad(array, widths)
+
+  return batch._replace(
+    inputs=pad(np.asarray(batch.inputs)),
+    targets=pad(np.asarray(batch.targets)),
+    mask=pad(np.asarray(batch.mask)),
+  )
 
 
 def _init(config: RunConfig) -> training.TrainState:

@@ -196,14 +196,14 @@ class PartsAloneTest(Float64TestCase):
     batch = () if batch_size is None else (batch_size,)
     access, linkage, usage = states()
     expected = AccessState(
-      memory=np.zeros((*batch, N, W)),
-      read_weights=np.zeros((*batch, R, N)),
-      write_weights=np.zeros((*batch, 3, N)),
+      memory=jnp.zeros((*batch, N, W)),
+      read_weights=jnp.zeros((*batch, R, N)),
+      write_weights=jnp.zeros((*batch, 3, N)),
       linkage=TemporalLinkageState(
-        link=np.zeros((*batch, 3, N, N)),
-        precedence_weights=np.zeros((*batch, 3, N)),
+        link=jnp.zeros((*batch, 3, N, N)),
+        precedence_weights=jnp.zeros((*batch, 3, N)),
       ),
-      usage=np.zeros((*batch, N)),
+      usage=jnp.zeros((*batch, N)),
     )
     jax.tree.map(np.testing.assert_array_equal, access, expected)
     jax.tree.map(np.testing.assert_array_equal, linkage, expected.linkage)

@@ -73,7 +73,7 @@ class Child:
     self._outputs = outputs
     self._terminal = terminal
     self._process = _context().Process(
-      target=_main, args=(target, args, str(folder), outputs, _cache())
+      target=_main, args=(target, args, str(folder), outputs)
     )
     self._process.start()
 
@@ -147,17 +147,22 @@ def _context() -> multiprocessing.context.ForkServerContext:
   context.set_forkserver_preload(PRELOAD)
   paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
   path = os.pathsep.join(filter(None, paths))
-  with mock.patch.dict(os.environ, {"PYTHONPATH": path}):
+  environment = {"PYTHONPATH": path, **compilation_cache()}
+  with mock.patch.dict(os.environ, environment):
     forkserver.ensure_running()
   return context
 
 
 @functools.cache
-def _cache() -> str:
-  """Returns a folder of what was compiled, to compile it once in all."""
+def compilation_cache() -> dict[str, str]:
+  """Returns the environment in which what is compiled once is kept."""
   folder = tempfile.mkdtemp()
   atexit.register(shutil.rmtree, folder, ignore_errors=True)
-  return folder
+  return {
+    "JAX_COMPILATION_CACHE_DIR": folder,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+  }
 
 
 def _main(
@@ -165,7 +170,6 @@ def _main(
   args: tuple[Any, ...],
   folder: str,
   outputs: list[str],
-  cache: str,
 ) -> None:
   """Does what the process is for."""
   # A group of its own, so that Ctrl-C at the tests does not reach it.
@@ -175,11 +179,6 @@ def _main(
     opened = os.open(path, os.O_WRONLY)
     os.dup2(opened, number)
     os.close(opened)
-  import jax
-
-  jax.config.update("jax_compilation_cache_dir", cache)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
   target(*args)
 
 

@@ -1,0 +1,128 @@
+"""How well a network does: on sequences of a task, on walks over a map."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+import haiku as hk
+import numpy as np
+
+from dnc_jax import training
+from dnc_jax.losses import Batch
+from scripts.run import RunConfig
+from tasks import graphs, traversal, underground
+from tasks.base import SequenceTask
+
+# Slots beyond one for each step, in which a network never has to overwrite what
+# it still needs: docs/results.md has what happens with fewer.
+_SLACK = 32
+
+Sampler = Callable[[np.random.Generator, int], Batch]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """What a network did on some sequences.
+
+  Attributes:
+    accuracy: Fraction of sequences fully right, in [0, 1].
+    unit_accuracy: Fraction of units (bits or triples) right, in [0, 1].
+    loss: Mean of the batches' losses.
+    memory_size: Slots of the memory.
+    seconds: How long it took, compilation included.
+    picture: One sequence with the network's answer.
+  """
+
+  accuracy: float
+  unit_accuracy: float
+  loss: float
+  memory_size: int
+  seconds: float
+  picture: str
+
+
+def measure(
+  config: RunConfig,
+  params: hk.Params,
+  task: SequenceTask,
+  sample: Sampler,
+  *,
+  episodes: int,
+  batch_size: int,
+  seed: int,
+  memory_size: int | None,
+) -> Measured:
+  """Measures a network.
+
+  Args:
+    config: The run that the network is of.
+    params: Its parameters.
+    task: What scores and draws it.
+    sample: Draws so many sequences, all padded to one length.
+    episodes: Sequences in all.
+    batch_size: Sequences at a time.
+    seed: What they are drawn from, batch by batch.
+    memory_size: Slots; chosen to suffice if None.
+
+  Returns:
+    The measurements.
+  """
+  began = time.monotonic()
+  evaluate = training.make_evaluate(config.model, task.objective)
+  right, count, losses = [], [], []
+  picture = ""
+  batch_size = min(batch_size, episodes)
+  for index in range(math.ceil(episodes / batch_size)):
+    batch = sample(np.random.default_rng([seed, index]), batch_size)
+    if memory_size is None:
+      memory_size = safe_memory_size(config, len(batch.inputs))
+    logits, scores = evaluate(params, batch, memory_size)
+    right.append(np.asarray(scores.right))
+    count.append(np.asarray(scores.count))
+    losses.append(float(scores.loss))
+    if not picture:
+      picture = task.render(batch, np.asarray(logits))
+  rights = np.concatenate(right)[:episodes]
+  counts = np.concatenate(count)[:episodes]
+  return Measured(
+    accuracy=float((rights == counts).mean()),
+    unit_accuracy=float(rights.sum() / counts.sum()),
+    loss=float(np.mean(losses)),
+    memory_size=memory_size or 0,
+    seconds=time.monotonic() - began,
+    picture=picture,
+  )
+
+
+def safe_memory_size(config: RunConfig, num_steps: int) -> int:
+  """Returns slots that suffice for sequences of so many steps.
+
+  A network that was trained with the slots that each lesson needs gets one for
+  each step, and some beyond; others keep the number they were trained with.
+  """
+  if not config.slots_by_lesson:
+    return config.model.memory_size
+  return -(-(num_steps + _SLACK) // 8) * 8
+
+
+def map_sampler(name: str, path_length: int) -> Sampler:
+  """Returns what draws random walks over a map, labelled anew each time."""
+  edges = underground.load(name).edges
+
+  def sample(rng: np.random.Generator, batch_size: int) -> Batch:
+    drawn = graphs.labelled_copies(rng, edges, batch_size)
+    lengths = np.full((batch_size, 1), path_length)
+    return traversal.encode(rng, drawn, lengths)
+
+  return sample
+
+
+def lesson_sampler(task: SequenceTask, lesson: int) -> Sampler:
+  """Returns what draws sequences of a lesson, all padded to its length."""
+
+  def sample(rng: np.random.Generator, batch_size: int) -> Batch:
+    lessons = np.full(batch_size, lesson, np.int32)
+    return task.sample(rng, lessons, length=task.length(lesson))
+
+  return sample
