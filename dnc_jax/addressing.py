@@ -17,7 +17,7 @@ EPSILON = 1e-6
 
 # Comparing each slot with each other is faster than sorting until there are
 # this many: measured with forward and backward on a CPU, docs/performance.md.
-_MOST_SLOTS_COMPARED = 512
+_MOST_SLOTS_COMPARED = 192
 
 
 def oneplus(x: jax.Array) -> jax.Array:
@@ -75,12 +75,15 @@ def content_weights(
   num_heads = keys.shape[1]
   chex.assert_shape(keys, (batch_size, num_heads, word_size))
   chex.assert_shape(strengths, (batch_size, num_heads))
+  if mask is not None:
+    chex.assert_equal_shape([keys, mask])
+    mask = _pad_heads(mask)
+  keys, strengths = _pad_heads(keys), _pad_heads(strengths)
   if mask is None:
     dots = jnp.einsum("bhw,bnw->bhn", keys, memory)
     squares = jnp.sum(memory * memory, axis=-1)[:, None, :]
     key_squares = jnp.sum(keys * keys, axis=-1)
   else:
-    chex.assert_equal_shape([keys, mask])
     # (k∘m)·(M∘m) = (k∘m∘m)·M, so no masked copy of the memory is made.
     mask_squares = mask * mask
     dots = jnp.einsum("bhw,bnw->bhn", keys * mask_squares, memory)
@@ -90,6 +93,7 @@ def content_weights(
   key_norms = jnp.sqrt(key_squares + EPSILON)
   similarity = dots / (key_norms[..., None] * norms + EPSILON)
   weights = jax.nn.softmax(similarity * strengths[..., None], axis=-1)
+  weights = weights[:, :num_heads]
   chex.assert_shape(weights, (batch_size, num_heads, num_slots))
   return weights
 
@@ -117,6 +121,7 @@ def usage_after_write(
     Usage in [0, 1]. Shape ``[B, N]``.
   """
   chex.assert_rank([prev_usage, prev_write_weights], [2, 3])
+  chex.assert_shape(prev_usage, prev_write_weights.shape[::2])
   written = 1 - jnp.prod(1 - prev_write_weights, axis=1)
   return prev_usage + (1 - prev_usage) * written
 
@@ -141,6 +146,7 @@ def retention(free_gate: jax.Array, prev_read_weights: jax.Array) -> jax.Array:
     ψ, in [0, 1]. Shape ``[B, N]``.
   """
   chex.assert_rank([free_gate, prev_read_weights], [2, 3])
+  chex.assert_shape(free_gate, prev_read_weights.shape[:2])
   return jnp.prod(1 - free_gate[..., None] * prev_read_weights, axis=1)
 
 
@@ -166,7 +172,8 @@ def usage_after_read(
   Returns:
     Usage in [0, 1]. Shape ``[B, N]``.
   """
-  chex.assert_rank(usage, 2)
+  chex.assert_rank([usage, prev_read_weights], [2, 3])
+  chex.assert_shape(usage, prev_read_weights.shape[::2])
   return usage * retention(free_gate, prev_read_weights)
 
 
@@ -182,7 +189,7 @@ def allocation_weights(usage: jax.Array) -> jax.Array:
   Of equally used slots the first wins. As in DeepMind's code, u is first moved
   to ε + (1 - ε) u.
 
-  The order is never needed, only which slots come before which. Up to 512
+  The order is never needed, only which slots come before which. Up to 192
   slots are therefore compared pair by pair, ∏ taken as exp Σ log; more are
   sorted, once.
 
@@ -253,6 +260,7 @@ def write_allocation_weights(
     Weightings in [0, 1], not scaled by the gates. Shape ``[B, H, N]``.
   """
   chex.assert_rank([usage, write_gates], [2, 2])
+  chex.assert_equal_shape_prefix([usage, write_gates], 1)
   weights = []
   num_writes = write_gates.shape[1]
   for head in range(num_writes):
@@ -284,7 +292,7 @@ def write_weights(
     Write weights in [0, 1] that sum to at most 1. Shape ``[B, H, N]``.
   """
   chex.assert_equal_shape([content, allocation])
-  chex.assert_equal_shape([allocation_gate, write_gate])
+  chex.assert_shape([allocation_gate, write_gate], content.shape[:2])
   allocation_gate = allocation_gate[..., None]
   where = allocation_gate * allocation + (1 - allocation_gate) * content
   return write_gate[..., None] * where
@@ -318,17 +326,40 @@ def erase_and_write(
     Contents after. Shape ``[B, N, W]``.
   """
   chex.assert_rank([memory, write_weights], [3, 3])
-  chex.assert_equal_shape([erase_vectors, write_vectors])
-  # As products of two vectors by einsum, so that their gradients are matrix
-  # products too: three times faster on a CPU than broadcasting.
-  keep = 1 if retention is None else retention[..., None]
-  for head in range(write_weights.shape[1]):
-    erased = jnp.einsum(
-      "bn,bw->bnw", write_weights[:, head], erase_vectors[:, head]
+  batch_size, num_slots, word_size = memory.shape
+  num_writes = write_weights.shape[1]
+  chex.assert_shape(write_weights, (batch_size, num_writes, num_slots))
+  chex.assert_shape(
+    [erase_vectors, write_vectors], (batch_size, num_writes, word_size)
+  )
+  if retention is not None:
+    chex.assert_shape(retention, (batch_size, num_slots))
+  # ψ (1 - w e) as one matrix product of [ψ, -ψ w] and [1, e], and likewise what
+  # is added: XLA's CPU backend would otherwise compute ψ and w again for every
+  # element of a word, and sum gradients slowly (docs/performance.md).
+  keep = None
+  for head in range(num_writes):
+    where, erase = write_weights[:, head], erase_vectors[:, head]
+    scale = jnp.ones_like(where)
+    if retention is not None and head == 0:
+      scale = retention
+    kept = jnp.einsum(
+      "bkn,bkw->bnw",
+      jnp.stack([scale, -scale * where], axis=1),
+      jnp.stack([jnp.ones_like(erase), erase], axis=1),
     )
-    keep *= 1 - erased
-  add = jnp.einsum("bhn,bhw->bnw", write_weights, write_vectors)
-  return memory * keep + add
+    keep = kept if keep is None else keep * kept
+  where, words = _pad_heads(write_weights), _pad_heads(write_vectors)
+  return memory * keep + jnp.einsum("bhn,bhw->bnw", where, words)
+
+
+def _pad_heads(x: jax.Array) -> jax.Array:
+  """Adds a head of zeros to a single one.
+
+  XLA's CPU backend turns matrix products over one head into elementwise loops,
+  several times slower with their gradients than products over two.
+  """
+  return x if x.shape[1] > 1 else jnp.concatenate([x, 0 * x], axis=1)
 
 
 def link(
@@ -356,6 +387,7 @@ def link(
   chex.assert_rank([prev_link, write_weights], [4, 3])
   chex.assert_equal_shape([prev_precedence_weights, write_weights])
   num_slots = write_weights.shape[-1]
+  chex.assert_shape(prev_link, (*write_weights.shape, num_slots))
   row = write_weights[..., :, None]
   column = write_weights[..., None, :]
   new = (1 - row - column) * prev_link + row * prev_precedence_weights[
@@ -409,6 +441,8 @@ def directional_weights(
     Weightings in [0, 1] that sum to at most 1. Shape ``[B, R, H, N]``.
   """
   chex.assert_rank([link, prev_read_weights], [4, 3])
+  chex.assert_shape(link, (len(prev_read_weights), None, None, None))
+  chex.assert_shape(link, (None, None, *(prev_read_weights.shape[-1],) * 2))
   equation = "bhij,brj->brhi" if forward else "bhji,brj->brhi"
   return jnp.einsum(equation, link, prev_read_weights)
 

@@ -206,7 +206,7 @@ def make_update(
     )
     params = cast(hk.Params, optax.apply_updates(state.params, updates))
     finite = jnp.isfinite(scores.loss) & jnp.isfinite(
-      optax.global_norm(gradients)
+      optax.tree.norm(gradients)
     )
     # A gradient that is not finite is the caller's to see, too.
     scores = scores._replace(loss=jnp.where(finite, scores.loss, jnp.nan))

@@ -7,6 +7,13 @@ from typing import Any
 
 # What learns to walk graphs on a CPU: docs/results.md has the runs.
 _GRAPH_MODEL = {
+  "task": "traversal",
+  "small_pools": True,
+  "num_queries": 4,
+  "optimizer": "adam",
+  "learning_rate": 1e-3,
+  "max_grad_norm": 10,
+  "advance_threshold": 0.7,
   "hidden_size": 128,
   "word_size": 32,
   "num_read_heads": 4,
@@ -46,18 +53,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     "learning_rate": 1e-3,
     "max_grad_norm": 10,
   },
-  # Walks any map of a city: trained on random graphs that grow to 60 nodes.
+  # Runs, each from the weights of the one before, that make a network
+  # which walks any map of a city: docs/results.md has the commands.
   "city": {
     **_GRAPH_MODEL,
-    "task": "traversal",
     "lessons": "city",
-    "small_pools": True,
-    "num_queries": 4,
-    "optimizer": "adam",
-    "learning_rate": 1e-3,
     "warmup_steps": 200,
-    "max_grad_norm": 10,
     "batch_size": 32,
-    "advance_threshold": 0.7,
+  },
+  "city_large": {
+    **_GRAPH_MODEL,
+    "lessons": "large",
+    "learning_rate": 7e-4,
+    "warmup_steps": 100,
+    "batch_size": 16,
+    "length_multiple": 32,
+    "advance_interval": 50,
   },
 }

@@ -66,8 +66,7 @@ PAPER_LESSONS = (
   Lesson((10, 40), (2, 6), (1, 20)),
 )
 
-# More lessons at the start, where the paper's first takes longest to learn, and
-# larger graphs at the end, for maps of cities.
+# Smaller graphs at the start, where the paper's first lesson takes longest.
 CITY_LESSONS = (
   Lesson((3, 6), (2, 3), (1, 1)),
   Lesson((3, 6), (2, 3), (1, 2)),
@@ -78,7 +77,19 @@ CITY_LESSONS = (
   Lesson((25, 40), (2, 6), (4, 10)),
   Lesson((40, 60), (2, 6), (6, 12)),
 )
-LESSONS = {"paper": PAPER_LESSONS, "city": CITY_LESSONS}
+# For a network that has been through the first few of those: up to graphs as
+# large as the centre of a city.
+LARGE_LESSONS = (
+  Lesson((10, 20), (2, 4), (2, 6)),
+  Lesson((15, 30), (2, 5), (3, 8)),
+  Lesson((25, 40), (2, 6), (4, 9)),
+  Lesson((40, 60), (2, 6), (5, 10)),
+)
+LESSONS = {
+  "paper": PAPER_LESSONS,
+  "city": CITY_LESSONS,
+  "large": LARGE_LESSONS,
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ other to the signals that reach it, with flags, JAX and threads of its own.
 
 import atexit
 import functools
+import json
 import multiprocessing
 import os
 import pathlib
@@ -72,8 +73,9 @@ class Child:
         pathlib.Path(path).write_text("")
     self._outputs = outputs
     self._terminal = terminal
+    variables = {"TERM": "xterm"} if terminal else {}
     self._process = _context().Process(
-      target=_main, args=(target, args, str(folder), outputs)
+      target=_main, args=(target, args, str(folder), outputs, variables)
     )
     self._process.start()
 
@@ -112,7 +114,10 @@ def start_script(
   folder: str | os.PathLike[str],
   terminal: str | None = None,
 ) -> Child:
-  """Starts ``python -m scripts.name args`` in a folder; see `Child`."""
+  """Starts ``python -m scripts.name args`` in a folder; see `Child`.
+
+  Weights that ship are looked for in ``pretrained`` below that folder.
+  """
   return Child(_run_module, name, args, folder=folder, terminal=terminal)
 
 
@@ -121,6 +126,25 @@ def run_script(
 ) -> Finished:
   """Runs ``python -m scripts.name args`` in a folder, to its end."""
   return start_script(name, *args, folder=folder).wait()
+
+
+def training_flags(
+  *command_lines: list[str], folder: str | os.PathLike[str]
+) -> list[dict[str, Any]]:
+  """Returns what command lines of the training script stand for.
+
+  Args:
+    *command_lines: Each without the name of the script.
+    folder: Where they are given.
+
+  Returns:
+    For each, ``config``, the fields of its `RunConfig`, and ``flags``, all
+    flags by name.
+  """
+  done = Child(_print_flags, command_lines, folder=folder).wait()
+  if done.status:
+    raise AssertionError(done)
+  return json.loads(done.stdout)
 
 
 def wait_until(
@@ -170,11 +194,13 @@ def _main(
   args: tuple[Any, ...],
   folder: str,
   outputs: list[str],
+  variables: dict[str, str],
 ) -> None:
   """Does what the process is for."""
   # A group of its own, so that Ctrl-C at the tests does not reach it.
   os.setsid()
   os.chdir(folder)
+  os.environ.update(variables)
   for number, path in enumerate(outputs, start=1):
     opened = os.open(path, os.O_WRONLY)
     os.dup2(opened, number)
@@ -184,5 +210,27 @@ def _main(
 
 def _run_module(name: str, args: tuple[str, ...]) -> None:
   """Does what ``python -m scripts.name args`` does."""
+  from scripts import run
+
+  run.__file__ = str(pathlib.Path("scripts/run.py").absolute())
   sys.argv = [f"scripts/{name}.py", *args]
   runpy.run_module(f"scripts.{name}", run_name="__main__", alter_sys=True)
+
+
+def _print_flags(command_lines: tuple[list[str], ...]) -> None:
+  """Prints what `training_flags` returns."""
+  from absl import flags
+  from absl.testing import flagsaver
+
+  import scripts.flags
+  import scripts.train  # noqa: F401, for its flags.
+
+  scripts.flags.define_training_flags()
+  found = []
+  for line in command_lines:
+    with flagsaver.flagsaver():
+      flags.FLAGS(["train", *line])
+      config = scripts.flags.run_config().to_dict()
+      values = flags.FLAGS.flag_values_dict()
+      found.append({"config": config, "flags": values})
+  print(json.dumps(found, default=str))

@@ -5,6 +5,7 @@ import pathlib
 import re
 import tempfile
 
+import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -51,6 +52,12 @@ def write_deepmind_variables(path):
 
 
 class ReadmeTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    # Compiling is most of what the examples do.
+    jax.config.update("jax_disable_most_optimizations", True)
+    self.addCleanup(jax.config.update, "jax_disable_most_optimizations", False)
+
   @every_text
   def test_python_runs(self, path):
     if path in WITH_EXAMPLES:
