@@ -153,7 +153,7 @@ def init_state(
   """
   # No parameter's shape depends on the number of slots, and few are cheap.
   small = dataclasses.replace(config, memory_size=1)
-  params = make_forward(small).init(
+  params = jax.jit(make_forward(small).init)(
     jax.random.key(seed), jnp.zeros([1, 1, input_size])
   )
   return TrainState(

@@ -70,4 +70,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "length_multiple": 32,
     "advance_interval": 50,
   },
+  "city_final": {
+    **_GRAPH_MODEL,
+    "lessons": "final",
+    "learning_rate": 5e-4,
+    "warmup_steps": 50,
+    "decay_steps": 1000,
+    "batch_size": 16,
+    "length_multiple": 64,
+  },
 }

@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import haiku as hk
@@ -207,14 +207,22 @@ class Run:
     step: Updates done.
     lesson: Lesson of the curriculum that it is at, from 0.
     num_params: How many numbers the parameters are.
+    changed: A line for each setting that is other than when the run stopped.
   """
 
-  def __init__(self, config: RunConfig, folder: pathlib.Path):
+  def __init__(
+    self,
+    config: RunConfig,
+    folder: pathlib.Path,
+    settings: Mapping[str, int] | None = None,
+  ):
     """Opens the run in a folder, or begins it.
 
     Args:
       config: What it is to compute.
       folder: Where it is kept; made if need be.
+      settings: What may change when a run goes on, by name: how long it is and
+        how often it reports. Kept to tell when they did.
 
     Raises:
       ValueError: The folder cannot be written, or holds another run.
@@ -233,6 +241,8 @@ class Run:
           "flags, or another --checkpoint_dir."
         )
     restored = self._checkpoints.restore(like)
+    self._settings = dict(settings or {})
+    self.changed: list[str] = []
     if restored is None:
       write_config(folder, config)
       self.step = 0
@@ -249,6 +259,8 @@ class Run:
       self._progress = curriculum.CurriculumState.from_json(host["curriculum"])
       self._means = metrics.RunningMean.from_state(host["means"])
       rows = host["rows"]
+      for name, old, new in _pairs("", host["settings"], self._settings):
+        self.changed.append(f"{name} was {old}, is {new}")
     self._writer = metrics.Writer(folder / "metrics.csv", FIELDS, rows)
     self._update = training.make_update(
       config.model, config.optimiser, self._task.objective
@@ -311,6 +323,7 @@ class Run:
       "curriculum": self._progress.to_json(),
       "means": self._means.state(),
       "rows": self._writer.rows,
+      "settings": self._settings,
     }
     self._checkpoints.save(self.step, self._state, host)
 

@@ -35,7 +35,14 @@ def main(argv: Sequence[str]) -> int:
   del argv
   config = shared.run_config()
   folder = shared.checkpoint_dir()
-  run = Run(config, folder)
+  run = Run(
+    config,
+    folder,
+    {
+      flag.name: flag.value
+      for flag in (ITERATIONS, REPORT_INTERVAL, CHECKPOINT_INTERVAL)
+    },
+  )
   device = jax.devices()[0]
   print(
     f"{config.task} on {device.device_kind} ({jax.device_count()} "
@@ -44,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
   )
   begun = "starting anew" if run.step == 0 else f"resuming from step {run.step}"
   print(f"{begun}, to step {ITERATIONS.value}", flush=True)
+  for line in run.changed:
+    print(line, flush=True)
   with Progress(run.step, ITERATIONS.value) as progress:
     ended_by = carry_on(
       run,

@@ -85,10 +85,13 @@ LARGE_LESSONS = (
   Lesson((25, 40), (2, 6), (4, 9)),
   Lesson((40, 60), (2, 6), (5, 10)),
 )
+# What to polish it on, with a learning rate that falls.
+FINAL_LESSONS = (Lesson((40, 80), (2, 6), (5, 9)),)
 LESSONS = {
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,
   "large": LARGE_LESSONS,
+  "final": FINAL_LESSONS,
 }
 
 

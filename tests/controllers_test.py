@@ -74,10 +74,14 @@ class DeepLSTMTest(parameterized.TestCase):
       hidden, cell = np.zeros([2, num_layers, H])
       for t in range(T):
         hidden, cell = deep_lstm_step(inputs[t, b], hidden, cell, layers)
-        close = {"rtol": 1e-5, "atol": 1e-6}
-        np.testing.assert_allclose(outputs[t, b], hidden.ravel(), **close)
-        np.testing.assert_allclose(states.hidden[t, b], hidden, **close)
-        np.testing.assert_allclose(states.cell[t, b], cell, **close)
+        for found, expected in (
+          (outputs, hidden.ravel()),
+          (states.hidden, hidden),
+          (states.cell, cell),
+        ):
+          np.testing.assert_allclose(
+            found[t, b], expected, rtol=1e-5, atol=1e-6
+          )
 
   def test_one_layer_is_an_lstm(self):
     inputs, params, (outputs, _) = run(lambda: DeepLSTM(H, 1))

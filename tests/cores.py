@@ -3,6 +3,7 @@
 A new core is one line in `CORES`, and every property is then asked of it.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,12 @@ ALL_OPTIONS = {
   "content_mask": True,
   "deallocate": True,
 }
+
+
+# For tests that spend their time on compiling rather than computing.
+compile_quickly = functools.partial(
+  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
 
 
 def numbers(rng: np.random.Generator, *shape: int, scale: float) -> np.ndarray:
@@ -126,8 +133,9 @@ def _dnc(
 
 CORES: dict[str, Core] = {
   "dnc": _dnc(),
-  "dnc_clipped": _dnc(clip_value=0.5),
-  "dnc_gru": _dnc(lambda: hk.GRU(HIDDEN_SIZE, name="gru")),
+  "dnc_gru_clipped": _dnc(
+    lambda: hk.GRU(HIDDEN_SIZE, name="gru"), clip_value=0.5
+  ),
   "dnc_deep_lstm": _dnc(lambda: controllers.DeepLSTM(HIDDEN_SIZE, 2)),
   # Without a bound, what it reads could grow by what it writes for ever.
   "dnc_feed_forward": _dnc(

@@ -126,7 +126,9 @@ class ParametersTest(parameterized.TestCase):
         core = make_core(ModelConfig(output_size=5))
       return core(inputs, core.initial_state(2))
 
-    params = hk.transform(step).init(jax.random.key(0), jnp.zeros([2, 4]))
+    params = jax.eval_shape(
+      hk.transform(step).init, jax.random.key(0), jnp.zeros([2, 4])
+    )
     self.assertEqual(
       set(params),
       {

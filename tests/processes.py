@@ -7,6 +7,7 @@ other to the signals that reach it, with flags, JAX and threads of its own.
 
 import atexit
 import functools
+import importlib
 import json
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing import forkserver
+from multiprocessing import context, forkserver
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -73,9 +74,8 @@ class Child:
         pathlib.Path(path).write_text("")
     self._outputs = outputs
     self._terminal = terminal
-    variables = {"TERM": "xterm"} if terminal else {}
     self._process = _context().Process(
-      target=_main, args=(target, args, str(folder), outputs, variables)
+      target=_main, args=(target, args, str(folder), outputs)
     )
     self._process.start()
 
@@ -165,16 +165,16 @@ def wait_until(
 
 
 @functools.cache
-def _context() -> multiprocessing.context.ForkServerContext:
+def _context() -> context.ForkServerContext:
   """Returns where processes come from, with all imported there."""
-  context = multiprocessing.get_context("forkserver")
-  context.set_forkserver_preload(PRELOAD)
+  server = multiprocessing.get_context("forkserver")
+  server.set_forkserver_preload(PRELOAD)
   paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
   path = os.pathsep.join(filter(None, paths))
   environment = {"PYTHONPATH": path, **compilation_cache()}
   with mock.patch.dict(os.environ, environment):
     forkserver.ensure_running()
-  return context
+  return server
 
 
 @functools.cache
@@ -194,13 +194,15 @@ def _main(
   args: tuple[Any, ...],
   folder: str,
   outputs: list[str],
-  variables: dict[str, str],
 ) -> None:
   """Does what the process is for."""
   # A group of its own, so that Ctrl-C at the tests does not reach it.
   os.setsid()
   os.chdir(folder)
-  os.environ.update(variables)
+  # What kind of terminal it is shall not hang on where the tests are run.
+  os.environ["TERM"] = "xterm"
+  for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
+    os.environ.pop(name, None)
   for number, path in enumerate(outputs, start=1):
     opened = os.open(path, os.O_WRONLY)
     os.dup2(opened, number)
@@ -223,8 +225,8 @@ def _print_flags(command_lines: tuple[list[str], ...]) -> None:
   from absl.testing import flagsaver
 
   import scripts.flags
-  import scripts.train  # noqa: F401, for its flags.
 
+  importlib.import_module("scripts.train")  # Defines flags of its own.
   scripts.flags.define_training_flags()
   found = []
   for line in command_lines:

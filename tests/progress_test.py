@@ -35,7 +35,7 @@ FLAGS = (
   "--batch_size=2",
   "--checkpoint_dir=run",
 )
-# A hundred columns of a terminal, none of them lost to an ellipsis.
+# All of it: none is lost to an ellipsis.
 REPORT = (
   r"loss \d+\.\d{4}  accuracy \d+\.\d%  units \d+\.\d%  lesson 1 +"
   r"\d+\.\d steps/s"
@@ -47,14 +47,17 @@ class LinesTest(parameterized.TestCase):
     """Returns what is printed for reports at (step, second)."""
     output = io.StringIO()
     clock = mock.patch.object(time, "monotonic", return_value=0.0)
-    with contextlib.redirect_stdout(output), clock as now:
-      with progress.Progress(first, last) as shower:
-        for step, second in reports:
-          now.return_value = second
-          for done in range(first + 1, step + 1):
-            shower.tick(done)
-          shower.show(ROW | {"step": step})
-          first = step
+    with (
+      contextlib.redirect_stdout(output),
+      clock as now,
+      progress.Progress(first, last) as shower,
+    ):
+      for step, second in reports:
+        now.return_value = second
+        for done in range(first + 1, step + 1):
+          shower.tick(done)
+        shower.show(ROW | {"step": step})
+        first = step
     return output.getvalue().splitlines()
 
   def test_a_line_for_each_report(self):

@@ -12,15 +12,16 @@ from absl.testing import absltest, parameterized
 
 from dnc_jax.access import AccessState, TemporalLinkageState
 from dnc_jax.dnc import DNCState
-from tests.cores import CORES, MEMORY_SIZE, make_params, transform
+from tests.cores import (
+  CORES,
+  MEMORY_SIZE,
+  compile_quickly,
+  make_params,
+  transform,
+)
 
 T, B = 4, 3
 LARGER = 2 * MEMORY_SIZE
-
-# Most of the time of these tests goes to compiling, so little is made of it.
-compile_quickly = functools.partial(
-  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 every_core = parameterized.named_parameters((name, name) for name in CORES)
 cores_with_memory = parameterized.named_parameters(
@@ -61,13 +62,13 @@ def make_state(name, batch_size, memory_size=MEMORY_SIZE):
 def make_network(name, memory_size=MEMORY_SIZE) -> Network:
   """Returns a core of the table. Cached for what it has compiled."""
 
-  def unroll(inputs, resets, state):
+  def function(inputs, resets, state):
     core = hk.ResetCore(CORES[name].make(memory_size))
     return hk.dynamic_unroll(
       core, (inputs, resets), state, return_all_states=True
     )
 
-  unroll = transform(unroll)
+  unroll = transform(function)
   inputs = draw(name, T, B, memory_size=memory_size)
   resets = np.zeros((T, B), bool)
   state = make_state(name, B, memory_size)
@@ -188,9 +189,10 @@ class RecurrenceTest(parameterized.TestCase):
       return hk.static_unroll(CORES[name].make(MEMORY_SIZE), inputs, state)
 
     unroll = compile_quickly(transform(unroll).apply)
-    half = lambda *which: jax.tree.map(lambda x: x[slice(*which)], n.inputs)
-    first, state = unroll(n.params, half(2), n.state)
-    second, state = unroll(n.params, half(2, T), state)
+    early = jax.tree.map(lambda x: x[:2], n.inputs)
+    late = jax.tree.map(lambda x: x[2:], n.inputs)
+    first, state = unroll(n.params, early, n.state)
+    second, state = unroll(n.params, late, state)
     outputs = jax.tree.map(lambda *x: jnp.concatenate(x), first, second)
     expected, states = run(n)
     assert_close((outputs, state), (expected, last(states)))

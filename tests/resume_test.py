@@ -40,7 +40,7 @@ class Ladder(repeat_copy.RepeatCopy):
   """Repeat copy in four lessons, of which only the first step is scored."""
 
   name = "ladder"
-  num_lessons = 4
+  num_lessons = property(lambda self: 4)
 
   def sample(self, rng, lessons, *, length=None):
     # A bit that is guessed is often right, so that lessons are soon over.
@@ -52,8 +52,9 @@ def make_config(task, options, output_size, **fields):
   model = ModelConfig(
     output_size, hidden_size=4, memory_size=4, word_size=3, num_reads=1
   )
-  fields = {"optimiser": OptimiserConfig(learning_rate=0.05)} | fields
-  return RunConfig(task, options, model, batch_size=2, **fields)
+  optimiser = OptimiserConfig(learning_rate=0.05)
+  config = RunConfig(task, options, model, optimiser, batch_size=2)
+  return dataclasses.replace(config, **fields)
 
 
 COPY_OPTIONS = {"max_length": 2, "max_repeats": 1, "num_bits": 1}
@@ -115,7 +116,7 @@ def make_update_once(config, optimiser, objective):
   return _updates[key]
 
 
-def train(config, folder, *stops, checkpoint_interval=-1):
+def train(config, folder, *stops, checkpoint_interval=-1, show=None):
   """Trains to each of the stops, each time with a new object.
 
   Returns the lesson that the run was at after each step.
@@ -123,14 +124,19 @@ def train(config, folder, *stops, checkpoint_interval=-1):
   lessons = []
   for stop in stops:
     run = Run(config, folder)
+
+    def tick(step, run=run):
+      del step
+      lessons.append(run.lesson)
+
     try:
       carry_on(
         run,
         stop,
         report_interval=REPORT_INTERVAL,
         checkpoint_interval=checkpoint_interval,
-        show=lambda row: None,
-        tick=lambda step, run=run: lessons.append(run.lesson),
+        show=show or mock.Mock(),
+        tick=tick,
       )
     finally:
       run._writer.close()
@@ -336,6 +342,17 @@ class InProcessTest(ResumeTestCase):
       Run(REPEAT_COPY, self.folder)
     self.assertEqual(files(self.folder), before)
 
+  def test_what_was_done_is_saved_however_it_ends(self):
+    unbroken = self.unbroken(REPEAT_COPY, 8)
+    # As when the output is a pipe whose reader has gone.
+    broken = mock.Mock(side_effect=[None, BrokenPipeError()])
+    with self.assertRaises(BrokenPipeError):
+      train(REPEAT_COPY, self.folder, 8, show=broken)
+    step, _, _ = restore(REPEAT_COPY, self.folder)
+    self.assertEqual(step, 2 * REPORT_INTERVAL)
+    train(REPEAT_COPY, self.folder, 8)
+    assert_same_run(REPEAT_COPY, self.folder, unbroken)
+
   @parameterized.parameters(
     (0, -1), (4, -1), (REPORT_INTERVAL, -1), (7, 8), (8, 4), (11, 5)
   )
@@ -400,17 +417,15 @@ class ProcessesTest(ResumeTestCase):
     done = self.start(steps, *flags).wait()
     self.assertEqual(done.status, 0, done)
     self.assertIn(f"resuming from step {step}, to step {steps}", done.stdout)
-    assert_same_run(
-      REPEAT_COPY, self.folder, self.unbroken(REPEAT_COPY, steps)
-    )
+    assert_same_run(REPEAT_COPY, self.folder, self.unbroken(REPEAT_COPY, steps))
 
   def test_two_processes_equal_one(self):
     environment = os.environ | processes.compilation_cache()
+    flags = (*FLAGS, f"--checkpoint_dir={self.folder}")
     for steps in (5, 11):
+      command = f"-m scripts.train --num_training_iterations={steps}"
       subprocess.run(
-        [sys.executable, "-m", "scripts.train"]
-        + [*FLAGS, f"--num_training_iterations={steps}"]
-        + [f"--checkpoint_dir={self.folder}"],
+        [sys.executable, *command.split(), *flags],
         cwd=processes.ROOT,
         env=environment,
         check=True,

@@ -1,0 +1,62 @@
+"""Weights that ship do what their results.json claims."""
+
+import json
+import pathlib
+
+from absl.testing import parameterized
+
+from scripts import measure, run
+
+ROOT = pathlib.Path(__file__).parent.parent / "pretrained"
+NAMES = sorted(path.parent.name for path in ROOT.glob("*/weights.npz"))
+
+# A sequence is right or wrong by the largest of logits that another processor
+# rounds otherwise: so many of 1,000 may tip over.
+TOLERANCE = 0.003
+
+
+def claims() -> list[tuple[str, str, dict]]:
+  """Returns a case for each claim: its name, the weights' name, the claim."""
+  return [
+    (f"{name}_{claim['map']}_{claim['path_length']}", name, claim)
+    for name in NAMES
+    for claim in json.loads((ROOT / name / "results.json").read_text())
+    if claim["checked"]
+  ]
+
+
+class PretrainedTest(parameterized.TestCase):
+  @parameterized.named_parameters(*claims())
+  def test_does_what_it_claims(self, name: str, claim: dict):
+    config, params, _ = run.restore_params(run.pretrained_folder(name))
+    measured = measure.measure(
+      config,
+      params,
+      config.make_task(),
+      measure.map_sampler(claim["map"], claim["path_length"]),
+      episodes=claim["episodes"],
+      batch_size=50,
+      seed=claim["seed"],
+      memory_size=None,
+    )
+    self.assertAlmostEqual(
+      measured.accuracy, claim["accuracy"], delta=TOLERANCE
+    )
+
+  def test_london_is_walked_as_well_as_in_the_paper(self):
+    """98.8 % of 7-step walks, Graves et al. 2016, Extended Data Table 3."""
+    results = json.loads((ROOT / "traversal" / "results.json").read_text())
+    accuracy = {
+      claim["map"]: claim["accuracy"]
+      for claim in results
+      if claim["path_length"] == 7
+    }
+    self.assertGreaterEqual(accuracy["interchanges"], 0.988)
+    self.assertGreaterEqual(accuracy["zone1"], 0.988)
+    self.assertIn("full", accuracy)
+
+  def test_no_weights_lack_claims(self):
+    self.assertIn("traversal", NAMES)
+    for name in NAMES:
+      self.assertTrue((ROOT / name / "README.md").is_file(), name)
+      self.assertTrue((ROOT / name / "results.json").is_file(), name)
