@@ -12,8 +12,12 @@ read heads, H heads of the kind at hand (reads or writes).
 import chex
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 EPSILON = 1e-6
+
+# What `jax.checkpoint` policies know the order of the slots by.
+ALLOCATION_ORDER = "allocation_order"
 
 # Comparing each slot with each other is faster than sorting until there are
 # this many: measured with forward and backward on a CPU, docs/performance.md.
@@ -228,6 +232,8 @@ def _allocation_by_sorting(usage: jax.Array) -> jax.Array:
   """Allocation by one stable sort, for usage in [ε, 1] of shape [B, N]."""
   batch_size, num_slots = usage.shape
   order = jnp.argsort(jax.lax.stop_gradient(usage), axis=-1, stable=True)
+  # A name by which rematerialisation can keep it rather than sort again.
+  order = checkpoint_name(order, ALLOCATION_ORDER)
   rows = jnp.arange(batch_size)[:, None]
   in_order = usage[rows, order]
   logs = jnp.cumsum(jnp.log(in_order), axis=-1)

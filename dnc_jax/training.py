@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from dnc_jax._checks import one_of
+from dnc_jax.addressing import ALLOCATION_ORDER
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.losses import Batch, Objective, Scores
 
@@ -110,8 +111,8 @@ def make_optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
 def make_forward(config: ModelConfig) -> hk.Transformed:
   """Returns the model over whole sequences, from inputs to logits.
 
-  Of each step only matrix products with parameters are kept for the backward
-  pass; all else is computed again there, which is faster on a CPU than keeping
+  Of each step only matrix products with parameters and the order of the slots
+  are kept for the backward pass; all else is computed again there, which is faster on a CPU than keeping
   it and takes a fraction of the memory.
 
   Args:
@@ -124,9 +125,13 @@ def make_forward(config: ModelConfig) -> hk.Transformed:
 
   def forward(inputs: jax.Array) -> jax.Array:
     core = make_core(config)
+    policies = jax.checkpoint_policies
     step = hk.remat(
       core,
-      policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+      policy=policies.save_from_both_policies(
+        policies.dots_with_no_batch_dims_saveable,
+        policies.save_only_these_names(ALLOCATION_ORDER),
+      ),
       # A scan's body is not merged with its backward pass, so nothing is lost.
       prevent_cse=False,
     )

@@ -75,8 +75,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "lessons": "final",
     "learning_rate": 5e-4,
     "warmup_steps": 50,
-    "decay_steps": 1000,
+    "decay_steps": 1300,
     "batch_size": 16,
-    "length_multiple": 64,
+    "length_multiple": 32,
   },
 }

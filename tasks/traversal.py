@@ -86,7 +86,7 @@ LARGE_LESSONS = (
   Lesson((40, 60), (2, 6), (5, 10)),
 )
 # What to polish it on, with a learning rate that falls.
-FINAL_LESSONS = (Lesson((40, 80), (2, 6), (5, 9)),)
+FINAL_LESSONS = (Lesson((40, 64), (2, 6), (5, 9)),)
 LESSONS = {
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,

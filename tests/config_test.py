@@ -190,6 +190,41 @@ class RefusalTest(parameterized.TestCase):
       ModelConfig.from_json(text)
 
 
+SMALL = ModelConfig(
+  output_size=2,
+  hidden_size=4,
+  memory_size=4,
+  word_size=3,
+  num_reads=1,
+  content_mask=True,
+)
+
+
+@functools.cache
+def network(config):
+  """Returns random parameters and a function of them, over four steps."""
+
+  def unroll():
+    core = make_core(config)
+    inputs = numbers(np.random.default_rng(0), 4, 1, 3, scale=3)
+    return hk.dynamic_unroll(core, inputs, core.initial_state(1))[0]
+
+  params = make_params(transform(unroll), scale=1)
+  return params, lambda params: jnp.sum(transform(unroll).apply(params))
+
+
+@functools.cache
+def total(config):
+  params, function = network(config)
+  return float(compile_quickly(function)(params))
+
+
+@functools.cache
+def gradients(config):
+  params, function = network(config)
+  return compile_quickly(jax.grad(function))(params)
+
+
 class MakeCoreTest(parameterized.TestCase):
   @parameterized.product(
     controller=CONTROLLERS, links=("dense", "stop_gradient", "off")
@@ -259,41 +294,6 @@ class MakeCoreTest(parameterized.TestCase):
 
     params = jax.eval_shape(transform(step).init, jax.random.key(0))
     return jax.eval_shape(transform(step).apply, params)
-
-
-SMALL = ModelConfig(
-  output_size=2,
-  hidden_size=4,
-  memory_size=4,
-  word_size=3,
-  num_reads=1,
-  content_mask=True,
-)
-
-
-@functools.cache
-def network(config):
-  """Returns random parameters and a function of them, over four steps."""
-
-  def unroll():
-    core = make_core(config)
-    inputs = numbers(np.random.default_rng(0), 4, 1, 3, scale=3)
-    return hk.dynamic_unroll(core, inputs, core.initial_state(1))[0]
-
-  params = make_params(transform(unroll), scale=1)
-  return params, lambda params: jnp.sum(transform(unroll).apply(params))
-
-
-@functools.cache
-def total(config):
-  params, function = network(config)
-  return float(compile_quickly(function)(params))
-
-
-@functools.cache
-def gradients(config):
-  params, function = network(config)
-  return compile_quickly(jax.grad(function))(params)
 
 
 if __name__ == "__main__":

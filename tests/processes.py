@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing import context, forkserver
+from multiprocessing import forkserver
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -165,7 +165,7 @@ def wait_until(
 
 
 @functools.cache
-def _context() -> context.ForkServerContext:
+def _context() -> Any:
   """Returns where processes come from, with all imported there."""
   server = multiprocessing.get_context("forkserver")
   server.set_forkserver_preload(PRELOAD)
