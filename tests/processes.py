@@ -26,6 +26,16 @@ from unittest import mock
 ROOT = pathlib.Path(__file__).parents[1]
 # Not the scripts themselves: they define their flags when they are run.
 PRELOAD = ["orbax.checkpoint", "scripts.flags", "scripts.progress", __name__]
+# Small, and the same in all tests: what one compiled is there for the others.
+SMALL = (
+  "--hidden_size=4",
+  "--memory_size=4",
+  "--word_size=3",
+  "--num_read_heads=1",
+  "--batch_size=2",
+  "--learning_rate=0.05",
+)
+SMALL_COPY = (*SMALL, "--num_bits=1", "--max_length=2", "--max_repeats=1")
 # A machine with other work to do may be slow; nothing waits so long otherwise.
 PATIENCE = 300.0
 

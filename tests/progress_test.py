@@ -24,17 +24,7 @@ ROW = {
   "accuracy": 0.5,
   "unit_accuracy": 0.75,
 }
-FLAGS = (
-  "--num_bits=1",
-  "--max_length=2",
-  "--max_repeats=1",
-  "--hidden_size=4",
-  "--memory_size=4",
-  "--word_size=3",
-  "--num_read_heads=1",
-  "--batch_size=2",
-  "--checkpoint_dir=run",
-)
+FLAGS = (*processes.SMALL_COPY, "--checkpoint_dir=run")
 # All of it: none is lost to an ellipsis.
 REPORT = (
   r"loss \d+\.\d{4}  accuracy \d+\.\d%  units \d+\.\d%  lesson 1 +"

@@ -80,6 +80,14 @@ TRAVERSAL = make_config(
   advance_interval=3,
   max_steps_per_lesson=4,
   earlier_fraction=0.5,
+  model=ModelConfig(
+    graphs.TRIPLE_SIZE,
+    controller="gru",
+    hidden_size=4,
+    word_size=3,
+    num_reads=1,
+    links="off",
+  ),
   optimiser=OptimiserConfig("adam", 0.01, warmup_steps=5, decay_steps=20),
 )
 CONFIGS = {
@@ -92,19 +100,10 @@ STEPS = {"repeat_copy": 14, "padded": 7, "ladder": 20, "traversal": 14}
 
 # The flags that stand for REPEAT_COPY.
 FLAGS = (
-  "--num_bits=1",
-  "--max_length=2",
-  "--max_repeats=1",
-  "--hidden_size=4",
-  "--memory_size=4",
-  "--word_size=3",
-  "--num_read_heads=1",
-  "--learning_rate=0.05",
-  "--batch_size=2",
+  *processes.SMALL_COPY,
   "--checkpoint_dir=run",
   f"--report_interval={REPORT_INTERVAL}",
 )
-
 
 _make_update = training.make_update
 _updates = {}

@@ -22,21 +22,14 @@ SCRIPTS = ("train", "evaluate", "ask", "export")
 # Modules that those import.
 PARTS = ("__init__", "flags", "measure", "presets", "progress", "run")
 
-SMALL = (
-  "--hidden_size=4",
-  "--memory_size=4",
-  "--word_size=3",
-  "--num_read_heads=1",
-  "--batch_size=2",
-)
-COPY = ("--checkpoint_dir=copy", *SMALL)
+COPY = ("--checkpoint_dir=copy", *processes.SMALL_COPY)
 WALK = (
   "--task=traversal",
   "--lessons=city",
   "--checkpoint_dir=walk",
   "--links=off",
   "--controller=gru",
-  *SMALL,
+  *processes.SMALL,
 )
 
 
@@ -113,16 +106,16 @@ class SmokeTest(ScriptTestCase):
     self.assertEqual(result["task"], "repeat_copy")
     self.assertEqual(result["episodes"], 6)
     self.assertBetween(result["accuracy"], 0, 1)
-    self.assertBetween(result["unit_accuracy"], 0.2, 0.8)
-    # Guessing costs log 2 a bit: 5 of them on 3 to 5 steps.
-    self.assertBetween(result["loss"], 0.5 * 10 * math.log(2), 50 * math.log(2))
+    self.assertBetween(result["unit_accuracy"], 0.1, 0.9)
+    # Guessing costs log 2 a bit, of which a step has 2 and a sequence 4 or 6.
+    self.assertBetween(result["loss"], 2 * math.log(2), 9 * math.log(2))
     # Chance comes from the seed alone.
     self.assertEqual(self.measured("--checkpoint_dir=copy"), result)
     other = self.measured("--checkpoint_dir=copy", "--seed=1")
     self.assertNotEqual(other["loss"], result["loss"])
     longer = self.run_script(
       "evaluate",
-      *("--checkpoint_dir=copy", "--min_length=5", "--max_length=5", "--show"),
+      *("--checkpoint_dir=copy", "--min_length=7", "--max_length=7", "--show"),
     )
     self.assertIn("Model Output:", longer)
     longer = json.loads(longer.splitlines()[-1])
@@ -266,9 +259,7 @@ class RefusalTest(ScriptTestCase):
   @parameterized.parameters("run", "run/below/it")
   def test_a_folder_that_is_a_file(self, folder):
     (self.folder / "run").write_text("mine")
-    self.check_refusal(
-      "run is a file", "train", f"--checkpoint_dir={folder}", *SMALL
-    )
+    self.check_refusal("run is a file", "train", f"--checkpoint_dir={folder}")
 
   @parameterized.named_parameters(
     ("none", (), "one of --checkpoint_dir and --pretrained"),
@@ -323,11 +314,11 @@ class RunRefusalTest(ScriptTestCase):
       ("seed is 0 in the folder and 1 now", "train", *COPY, "--seed=1"),
       (
         "hidden_size is 4 in the folder and 64 now",
-        *("train", where, *SMALL[1:]),
+        *("train", where, *processes.SMALL_COPY[1:]),
       ),
       (
         r"copy holds weights of another model: .*word_size is 3 there, 5 here",
-        *("train", *SMALL, "--word_size=5", "--initial_weights=copy"),
+        *("train", *COPY[1:], "--word_size=5", "--initial_weights=copy"),
       ),
       ("trained on 'repeat_copy'", "evaluate", where, "--task=traversal"),
       ("--map is for traversal", "evaluate", where, "--map=zone1"),

@@ -317,8 +317,9 @@ class FrozenTest(parameterized.TestCase):
 
     update = training.make_update(SIMPLE, RMSPROP, objective)
     before = make_state(SIMPLE)
-    state, _ = update(copy(before), draw_batch(), 0, SLOTS)
+    state, scores = update(copy(before), draw_batch(), 0, SLOTS)
     chex.assert_trees_all_equal(state, before, strict=True)
+    self.assertTrue(np.isnan(scores.loss))
 
 
 def draw_copy(rng, num_words):
@@ -370,9 +371,9 @@ class LearningTest(parameterized.TestCase):
     batch = draw_copy(np.random.default_rng([1, 0]), 4)
     _, scores = evaluate(state.params, batch, 8)
     self.assertEqual(state.step, 1500)
-    # Of 64 bits; saying what is likeliest costs 36 nats.
+    # Saying that each bit is 1 a quarter of the time costs 9 nats.
     self.assertLess(scores.loss, 1)
-    np.testing.assert_array_equal(scores.right, scores.count)
+    self.assertGreater(scores.right.sum() / scores.count.sum(), 0.98)
 
 
 if __name__ == "__main__":
