@@ -17,7 +17,7 @@ from absl import flags
 from dnc_jax import losses, training
 from scripts import flags as shared
 from scripts.measure import safe_memory_size
-from scripts.run import pretrained_folder, restore_params
+from scripts.saved import pretrained_folder, restore_params
 from tasks import graphs, traversal, underground
 
 FROM = flags.DEFINE_string("from", None, "Station to start from.")

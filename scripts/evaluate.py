@@ -18,7 +18,7 @@ from absl import flags
 import tasks
 from scripts import flags as shared
 from scripts.measure import Measured, lesson_sampler, map_sampler, measure
-from scripts.run import RunConfig, pretrained_folder, restore_params
+from scripts.saved import RunConfig, pretrained_folder, restore_params
 from tasks import underground
 from tasks.base import SequenceTask
 

@@ -11,7 +11,7 @@ from absl import flags
 
 from dnc_jax.checkpoint import save_params
 from scripts import flags as shared
-from scripts.run import restore_params, write_config
+from scripts.saved import restore_params, write_config
 
 NAME = flags.DEFINE_string(
   "name", None, "Name of the weights, a folder below --folder."

@@ -18,7 +18,7 @@ from dnc_jax.access import LINKS, STRENGTHS
 from dnc_jax.config import CONTROLLERS
 from dnc_jax.training import OPTIMISERS, OptimiserConfig
 from scripts.presets import PRESETS
-from scripts.run import RunConfig
+from scripts.saved import RunConfig
 from tasks import traversal
 
 FLAGS = flags.FLAGS

@@ -10,7 +10,7 @@ import numpy as np
 
 from dnc_jax import training
 from dnc_jax.losses import Batch
-from scripts.run import RunConfig
+from scripts.saved import RunConfig
 from tasks import graphs, traversal, underground
 from tasks.base import SequenceTask
 

@@ -5,7 +5,7 @@ import pathlib
 
 from absl.testing import parameterized
 
-from scripts import measure, run
+from scripts import measure, saved
 
 ROOT = pathlib.Path(__file__).parent.parent / "pretrained"
 NAMES = sorted(path.parent.name for path in ROOT.glob("*/weights.npz"))
@@ -28,7 +28,7 @@ def claims() -> list[tuple[str, str, dict]]:
 class PretrainedTest(parameterized.TestCase):
   @parameterized.named_parameters(*claims())
   def test_does_what_it_claims(self, name: str, claim: dict):
-    config, params, _ = run.restore_params(run.pretrained_folder(name))
+    config, params, _ = saved.restore_params(saved.pretrained_folder(name))
     measured = measure.measure(
       config,
       params,

@@ -222,9 +222,9 @@ def _main(
 
 def _run_module(name: str, args: tuple[str, ...]) -> None:
   """Does what ``python -m scripts.name args`` does."""
-  from scripts import run
+  from scripts import saved
 
-  run.__file__ = str(pathlib.Path("scripts/run.py").absolute())
+  saved.__file__ = str(pathlib.Path("scripts/saved.py").absolute())
   sys.argv = [f"scripts/{name}.py", *args]
   runpy.run_module(f"scripts.{name}", run_name="__main__", alter_sys=True)
 

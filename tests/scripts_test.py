@@ -14,13 +14,13 @@ from absl.testing import parameterized
 import tasks
 from dnc_jax import training
 from scripts.presets import PRESETS
-from scripts.run import RunConfig, restore_params
+from scripts.saved import RunConfig, restore_params
 from tasks.repeat_copy import RepeatCopy
 from tests import processes
 
 SCRIPTS = ("train", "evaluate", "ask", "export")
 # Modules that those import.
-PARTS = ("__init__", "flags", "measure", "presets", "progress", "run")
+PARTS = ("__init__", "flags", "measure", "presets", "progress", "run", "saved")
 
 COPY = ("--checkpoint_dir=copy", *processes.SMALL_COPY)
 WALK = (
