@@ -112,8 +112,8 @@ def make_forward(config: ModelConfig) -> hk.Transformed:
   """Returns the model over whole sequences, from inputs to logits.
 
   Of each step only matrix products with parameters and the order of the slots
-  are kept for the backward pass; all else is computed again there, which is faster on a CPU than keeping
-  it and takes a fraction of the memory.
+  are kept for the backward pass; all else is computed again there, which is
+  faster on a CPU than keeping it and takes a fraction of the memory.
 
   Args:
     config: What the model is made of.
