@@ -79,4 +79,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "batch_size": 16,
     "length_multiple": 32,
   },
+  "city_polish": {
+    **_GRAPH_MODEL,
+    "lessons": "polish",
+    "num_queries": 6,
+    "learning_rate": 4e-4,
+    "warmup_steps": 20,
+    "decay_steps": 550,
+    "batch_size": 16,
+    "length_multiple": 32,
+  },
 }
