@@ -138,7 +138,10 @@ class ModelConfig:
     Raises:
       ValueError: The text is not JSON, or not a model's config.
     """
-    fields = json.loads(text)
+    try:
+      fields = json.loads(text)
+    except json.JSONDecodeError as error:
+      raise ValueError(f"A model's config must be JSON: {error}.") from None
     if not isinstance(fields, dict):
       raise ValueError(f"A model's config must be an object, got {fields!r}.")
     return cls.from_dict(fields)

@@ -119,6 +119,19 @@ class Traversal(SequenceTask):
   input_size: ClassVar[int] = graphs.INPUT_SIZE
   output_size: ClassVar[int] = graphs.TRIPLE_SIZE
 
+  def __post_init__(self):
+    """Checks the fields.
+
+    Raises:
+      ValueError: There is no lesson, or no walk to ask for.
+    """
+    if not self.lessons:
+      raise ValueError("lessons must hold at least one lesson, got none.")
+    if self.num_queries < 1:
+      raise ValueError(
+        f"num_queries must be at least 1, got {self.num_queries}."
+      )
+
   @property
   def objective(self) -> losses.Objective:
     """Cross-entropy of each digit."""

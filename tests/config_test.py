@@ -186,7 +186,7 @@ class RefusalTest(parameterized.TestCase):
 
   @parameterized.parameters("", "{", "output_size: 5", "[]", "5", "null")
   def test_text_that_is_no_config_is_refused(self, text):
-    with self.assertRaises(ValueError):
+    with self.assertRaisesRegex(ValueError, "model.s config"):
       ModelConfig.from_json(text)
 
 

@@ -269,6 +269,20 @@ class EncodeTest(parameterized.TestCase):
     ):
       encode(TINY, [[2]], length=5)
 
+  def test_walks_of_ones_own_are_asked_for(self):
+    there = np.array([[[701, 12, 554], [554, 98, 701]]])
+    batch = traversal.encode(
+      np.random.default_rng(0), TINY, np.array([[2]]), walks=[there]
+    )
+    said = labels_of(batch.targets)[np.asarray(batch.mask)[:, 0] > 0, 0]
+    np.testing.assert_array_equal(said, there[0])
+
+  def test_a_task_without_lessons_or_walks_is_refused(self):
+    with self.assertRaisesRegex(ValueError, "num_queries must be at least 1"):
+      Traversal(num_queries=0)
+    with self.assertRaisesRegex(ValueError, "at least one lesson"):
+      Traversal(())
+
 
 if __name__ == "__main__":
   absltest.main()
