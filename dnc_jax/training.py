@@ -9,6 +9,7 @@ Shapes: T steps, B sequences in the batch, I inputs, O outputs.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -72,9 +73,10 @@ class OptimiserConfig:
     """
     one_of("optimiser", self.optimiser, OPTIMISERS)
     for name in ("learning_rate", "epsilon", "max_grad_norm"):
-      if not getattr(self, name) > 0:
+      if not 0 < getattr(self, name) < math.inf:
         raise ValueError(
-          f"{name} must be more than 0, got {getattr(self, name)}."
+          f"{name} must be more than 0, got {getattr(self, name)}. It must "
+          "also be finite."
         )
     for name in ("warmup_steps", "decay_steps"):
       if getattr(self, name) < 0:

@@ -76,6 +76,17 @@ def main(argv: Sequence[str]) -> None:
   config, params, where = find_network()
   options = config.task_options | shared.task_options(config.task)
   task = tasks.make(config.task, **options)
+  trained = config.make_task()
+  sizes = (task.input_size, task.output_size)
+  if sizes != (trained.input_size, trained.output_size):
+    changed = ", ".join(
+      f"--{name}" for name in shared.task_options(config.task)
+    )
+    raise ValueError(
+      f"The network hears {trained.input_size} numbers and answers "
+      f"{trained.output_size}, but with {changed} the task has {sizes[0]} and "
+      f"{sizes[1]}."
+    )
   result: dict[str, object] = {"task": config.task}
   if MAP.value is not None:
     if config.task != "traversal":
@@ -84,7 +95,7 @@ def main(argv: Sequence[str]) -> None:
     what = f"{PATH_LENGTH.value}-step walks on {MAP.value}"
     result |= {"map": MAP.value, "path_length": PATH_LENGTH.value}
   else:
-    lesson = LESSON.value or task.num_lessons
+    lesson = task.num_lessons if LESSON.value is None else LESSON.value
     if not 1 <= lesson <= task.num_lessons:
       raise ValueError(
         f"lesson must be from 1 to {task.num_lessons}, got {lesson}."

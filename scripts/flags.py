@@ -6,6 +6,7 @@ has the flag, so that its command lines mean the same here.
 
 import json
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -252,6 +253,9 @@ def run_script(
     positional: Whether anything may be left there.
   """
   FLAGS.set_gnu_getopt(positional)
+  # So that --help lists the flags that are defined here, too.
+  for flag in FLAGS.flags_by_module_dict()[__name__]:
+    FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
   def parse(args: list[str]) -> list[str]:
     try:
@@ -268,8 +272,11 @@ def run_script(
       logging.set_verbosity(logging.WARNING)
     try:
       return main(argv[1:]) or 0
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
       _fail(error)
+    except KeyboardInterrupt:
+      print("error: interrupted", file=sys.stderr)
+      return 128 + signal.SIGINT
 
   app.run(guarded, flags_parser=parse)
 

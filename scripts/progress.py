@@ -41,14 +41,24 @@ class Progress:
     if sys.stdout.isatty():
       bar = self._bar = rich_progress.Progress(
         rich_progress.MofNCompleteColumn(),
-        rich_progress.BarColumn(bar_width=20),
-        rich_progress.TextColumn("{task.description}"),
+        # Beside all that is told, a terminal of 80 columns has room for five.
+        rich_progress.BarColumn(bar_width=5),
+        rich_progress.TextColumn(
+          "loss {task.fields[loss]}  accuracy {task.fields[accuracy]}  "
+          "lesson {task.fields[lesson]}"
+        ),
         rich_progress.TextColumn("{task.fields[speed]}"),
         rich_progress.TimeRemainingColumn(),
       )
       bar.start()
       self._task = bar.add_task(
-        "", total=self._last, completed=self._first, speed=""
+        "",
+        total=self._last,
+        completed=self._first,
+        loss="-",
+        accuracy="-",
+        lesson="-",
+        speed="-",
       )
     self._began = self._shown_at = time.monotonic()
     return self
@@ -75,7 +85,9 @@ class Progress:
       self._bar.update(
         self._task,
         completed=self._step,
-        description=describe(row),
+        loss=f"{row['loss']:.4f}",
+        accuracy=f"{row['accuracy']:.1%}",
+        lesson=f"{row['lesson'] + 1:.0f}",
         speed=f"{speed:.1f} steps/s",
       )
       return

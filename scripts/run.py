@@ -74,13 +74,14 @@ class Run:
     self._settings = dict(settings or {})
     self.changed: list[str] = []
     if restored is None:
-      write_config(folder, config)
       self.step = 0
       self._state = initial_state(config)
       if config.initial_weights is not None:
         self._state = self._state._replace(
           params=initial_params(config, like.params)
         )
+      # Only now that nothing can be wrong with it.
+      write_config(folder, config)
       self._progress = curriculum.CurriculumState()
       self._means = metrics.RunningMean()
       rows = 0
@@ -89,7 +90,8 @@ class Run:
       self._progress = curriculum.CurriculumState.from_json(host["curriculum"])
       self._means = metrics.RunningMean.from_state(host["means"])
       rows = host["rows"]
-      for name, old, new in changes("", host["settings"], self._settings):
+      before = host.get("settings", self._settings)
+      for name, old, new in changes("", before, self._settings):
         self.changed.append(f"{name} was {old}, is {new}")
     self._writer = metrics.Writer(folder / "metrics.csv", FIELDS, rows)
     self._update = training.make_update(
@@ -164,6 +166,10 @@ class Run:
     logits, _ = evaluate(self._state.params, batch, slots)
     return self._task.render(batch, np.asarray(logits))
 
+  def close(self) -> None:
+    """Closes the file of metrics."""
+    self._writer.close()
+
   def _read_scores(self) -> None:
     """Counts the scores of the updates done since this was last called."""
     pending, self._pending = self._pending, []
@@ -211,6 +217,7 @@ class Stop:
   def _note(self, number: int, frame: object) -> None:
     del frame
     self.signal = number
+    self.close()  # A second one ends the program, as people expect.
 
   def close(self) -> None:
     """Lets signals do again what they did before."""
@@ -247,7 +254,7 @@ def carry_on(
     FloatingPointError: A loss was not finite. What came before is saved.
   """
   stop = Stop()
-  saved = run.step
+  saved: int | None = run.step
   try:
     while run.step < iterations and stop.signal is None:
       run.advance()
@@ -257,13 +264,15 @@ def carry_on(
       if checkpoint_interval > 0 and run.step % checkpoint_interval == 0:
         run.save()
         saved = run.step
-    if saved != run.step:
-      run.save()
   except FloatingPointError:
-    run.save()
+    saved = None  # Even the state before the first step is worth a look.
     raise
   finally:
-    stop.close()
+    try:
+      if saved != run.step:
+        run.save()
+    finally:
+      stop.close()
   return stop.signal
 
 

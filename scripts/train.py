@@ -68,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
       f"in {folder}. The same command goes on from there."
     )
     return 128 + ended_by
+  run.close()
   print(run.picture())
   print(f"Done: {run.step} steps, saved in {folder}.")
   return 0

@@ -161,6 +161,7 @@ class OptimiserTest(parameterized.TestCase):
   @parameterized.parameters(
     ({"optimiser": "sgd"}, "optimiser must be one of 'rmsprop', 'adam', got"),
     ({"learning_rate": 0.0}, "learning_rate must be more than 0, got 0.0"),
+    ({"learning_rate": math.inf}, "learning_rate .*, got inf.*finite"),
     ({"learning_rate": math.nan}, "learning_rate must be more than 0, got nan"),
     ({"epsilon": -1e-9}, "epsilon must be more than 0, got -1e-09"),
     ({"max_grad_norm": 0}, "max_grad_norm must be more than 0, got 0"),

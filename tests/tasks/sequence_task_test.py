@@ -263,7 +263,7 @@ class RegistryTest(parameterized.TestCase):
       "lessons",
       "traversal",
       {"lessons": "village"},
-      "must be 'paper' or 'city', got 'village'; .* num_queries",
+      "must be 'paper' or 'city' .*, got 'village'; .* num_queries",
     ),
     ("lessons_list", "traversal", {"lessons": ["paper"]}, "must be 'paper'"),
   )
