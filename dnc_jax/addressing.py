@@ -343,7 +343,6 @@ def erase_and_write(
   # ψ (1 - w e) as one matrix product of [ψ, -ψ w] and [1, e], and likewise what
   # is added: XLA's CPU backend would otherwise compute ψ and w again for every
   # element of a word, and sum gradients slowly (docs/performance.md).
-  keep = None
   for head in range(num_writes):
     where, erase = write_weights[:, head], erase_vectors[:, head]
     scale = jnp.ones_like(where)
@@ -354,9 +353,9 @@ def erase_and_write(
       jnp.stack([scale, -scale * where], axis=1),
       jnp.stack([jnp.ones_like(erase), erase], axis=1),
     )
-    keep = kept if keep is None else keep * kept
+    memory *= kept
   where, words = _pad_heads(write_weights), _pad_heads(write_vectors)
-  return memory * keep + jnp.einsum("bhn,bhw->bnw", where, words)
+  return memory + jnp.einsum("bhn,bhw->bnw", where, words)
 
 
 def _pad_heads(x: jax.Array) -> jax.Array:

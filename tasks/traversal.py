@@ -87,7 +87,7 @@ LARGE_LESSONS = (
 )
 # What to polish it on, with a learning rate that falls.
 FINAL_LESSONS = (Lesson((40, 64), (2, 6), (5, 9)),)
-# The same with shorter walks, and so more first steps, which it gets wrong most.
+# The same with shorter walks, so with more first steps, where it errs most.
 POLISH_LESSONS = (Lesson((40, 64), (2, 6), (1, 7)),)
 LESSONS = {
   "paper": PAPER_LESSONS,
