@@ -14,9 +14,9 @@ from scripts.saved import RunConfig
 from tasks import graphs, traversal, underground
 from tasks.base import SequenceTask
 
-# Slots beyond one for each step, in which a network never has to overwrite what
-# it still needs: docs/results.md has what happens with fewer.
-_SLACK = 32
+# Slots for each step. With one, a network overwrites what it still needs; with
+# many more than in training, the empty ones blur its look-ups: docs/results.md.
+_SLOTS_PER_STEP = 1.5
 
 Sampler = Callable[[np.random.Generator, int], Batch]
 
@@ -98,12 +98,12 @@ def measure(
 def safe_memory_size(config: RunConfig, num_steps: int) -> int:
   """Returns slots that suffice for sequences of so many steps.
 
-  A network that was trained with the slots that each lesson needs gets one for
-  each step, and some beyond; others keep the number they were trained with.
+  A network that was trained with the slots that each lesson needs gets half as
+  many again as steps; others keep the number they were trained with.
   """
   if not config.slots_by_lesson:
     return config.model.memory_size
-  return -(-(num_steps + _SLACK) // 8) * 8
+  return math.ceil(num_steps * _SLOTS_PER_STEP / 8) * 8
 
 
 def map_sampler(name: str, path_length: int) -> Sampler:
