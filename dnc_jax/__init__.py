@@ -10,7 +10,7 @@ from dnc_jax.access import (
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.controllers import DeepLSTM, DeepLSTMState, FeedForward
 from dnc_jax.dnc import DNC, DNCState
-from dnc_jax.interop import from_deepmind
+from dnc_jax.interop import from_deepmind, widen_words
 
 __version__ = "0.1.0"
 
@@ -28,4 +28,5 @@ __all__ = [
   "TemporalLinkageState",
   "from_deepmind",
   "make_core",
+  "widen_words",
 ]

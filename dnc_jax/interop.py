@@ -1,11 +1,14 @@
-"""Models trained with google-deepmind/dnc, brought over."""
+"""Models brought over: from google-deepmind/dnc, or to wider words."""
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from typing import cast
 
 import haiku as hk
 import numpy as np
 
+from dnc_jax.access import interface_layout
 from dnc_jax.config import ModelConfig
 
 _ACCESS = "dnc/memory_access/"
@@ -78,19 +81,12 @@ def from_deepmind(
     num_writes=num_writes,
     clip_value=clip_value or None,
   )
-  reads, writes = num_reads * word_size, num_writes * word_size
-  # The order is that of MemoryAccess.interface_layout().
+  reads = num_reads * word_size
   interface = {
-    "write_vectors": writes,
-    "erase_vectors": writes,
-    "free_gate": num_reads,
-    "allocation_gate": num_writes,
-    "write_gate": num_writes,
-    "read_mode": num_reads * (1 + 2 * num_writes),
-    "write_keys": writes,
-    "write_strengths": num_writes,
-    "read_keys": reads,
-    "read_strengths": num_reads,
+    name: math.prod(shape)
+    for name, shape in interface_layout(
+      word_size=word_size, num_reads=num_reads, num_writes=num_writes
+    ).items()
   }
   if heard <= reads + hidden_size:
     raise ValueError(
@@ -131,3 +127,114 @@ def from_deepmind(
     ),
   }
   return config, cast(hk.Params, params)
+
+
+# What the masks of new elements start from: sigmoid(-3), about 0.05.
+_NEW_MASK_BIAS = -3.0
+
+
+def widen_words(
+  params: hk.Params, config: ModelConfig, fresh: hk.Params
+) -> hk.Params:
+  """Returns a trained model whose memory has longer words.
+
+  What the model knows goes on working: the controller and the outputs do not
+  yet hear the new elements of the words read, the read and write keys are 0
+  there, and the masks, where there are any, nearly so. What is *written* to
+  the new elements is drawn anew, a random code of what the controller says,
+  which further training can learn to look up. Without masks it changes the
+  norms of words, so that such a model may need to settle again.
+
+  Args:
+    params: Trained parameters of a model with an LSTM controller.
+    config: What it is made of.
+    fresh: Initial parameters of the same model with a larger ``word_size``.
+
+  Returns:
+    Parameters of the shapes of ``fresh``.
+
+  Raises:
+    ValueError: The controller is another, or ``fresh`` is not of the same model
+      with longer words.
+  """
+  if config.controller != "lstm":
+    raise ValueError(
+      "Only models whose controller is 'lstm' can have their words widened, "
+      f"got {config.controller!r}."
+    )
+  hidden, reads = config.hidden_size, config.num_reads
+  rows = params["lstm/linear"]["w"].shape[0]
+  heard = rows - hidden - reads * config.word_size
+  word_size, left = divmod(
+    fresh["dnc/output_linear"]["w"].shape[0] - hidden, reads
+  )
+  wide = dataclasses.replace(config, word_size=max(word_size, 1))
+  layout, wide_layout = (_layout(c) for c in (config, wide))
+  columns = sum(math.prod(shape) for shape in wide_layout.values())
+  if (
+    left
+    or word_size < config.word_size
+    or fresh["lstm/linear"]["w"].shape
+    != (heard + reads * word_size + hidden, 4 * hidden)
+    or fresh["memory_access/interface"]["w"].shape != (hidden, columns)
+    or fresh["dnc/output_linear"]["b"].shape != (config.output_size,)
+  ):
+    raise ValueError(
+      "The fresh parameters must be those of the same model with words of at "
+      f"least {config.word_size} numbers."
+    )
+
+  # Where in the wide model each element of a word read is found.
+  element = np.arange(config.word_size)
+  place = (np.arange(reads)[:, None] * word_size + element).ravel()
+
+  def widened(array: np.ndarray, start: int) -> np.ndarray:
+    """Adds rows of zeros among those that hear what is read."""
+    array = np.asarray(array)
+    stop = start + reads * config.word_size
+    heard_words = np.zeros((reads * word_size, array.shape[1]), array.dtype)
+    heard_words[place] = array[start:stop]
+    return np.concatenate([array[:start], heard_words, array[stop:]])
+
+  interface = {"w": [], "b": []}
+  start, wide_start = 0, 0
+  for name, shape in layout.items():
+    stop = start + math.prod(shape)
+    wide_stop = wide_start + math.prod(wide_layout[name])
+    for key, parts in interface.items():
+      old = np.asarray(params["memory_access/interface"][key])
+      new = np.asarray(fresh["memory_access/interface"][key])
+      old, new = old[..., start:stop], new[..., wide_start:wide_stop]
+      new = new.copy().reshape(*new.shape[:-1], *wide_layout[name])
+      if name in ("write_keys", "read_keys", "write_masks", "read_masks"):
+        new[:] = _NEW_MASK_BIAS if name.endswith("masks") and key == "b" else 0
+      old = old.reshape(*old.shape[:-1], *shape)
+      if new.shape == old.shape:
+        new = old
+      else:
+        new[..., : config.word_size] = old
+      parts.append(new.reshape(*new.shape[: -len(shape)], -1))
+    start, wide_start = stop, wide_stop
+  return {
+    "lstm/linear": {
+      "w": widened(params["lstm/linear"]["w"], heard),
+      "b": np.asarray(params["lstm/linear"]["b"]),
+    },
+    "memory_access/interface": {
+      key: np.concatenate(parts, axis=-1) for key, parts in interface.items()
+    },
+    "dnc/output_linear": {
+      "w": widened(params["dnc/output_linear"]["w"], hidden),
+      "b": np.asarray(params["dnc/output_linear"]["b"]),
+    },
+  }
+
+
+def _layout(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+  return interface_layout(
+    word_size=config.word_size,
+    num_reads=config.num_reads,
+    num_writes=config.num_writes,
+    links=config.links,
+    content_mask=config.content_mask,
+  )

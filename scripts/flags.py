@@ -153,6 +153,9 @@ def define_task_flags() -> None:
   flags.DEFINE_bool(
     "small_pools", None, "Draws how many edge labels a graph has, too."
   )
+  flags.DEFINE_bool(
+    "close_labels", None, "Draws half of a graph's labels from few digits."
+  )
 
 
 TASK_OPTIONS = {
@@ -160,7 +163,7 @@ TASK_OPTIONS = {
     "num_bits", "min_length", "max_length", "min_repeats", "max_repeats",
   ),
   "copy": ("num_bits", "min_length", "max_length"),
-  "traversal": ("lessons", "num_queries", "small_pools"),
+  "traversal": ("lessons", "num_queries", "small_pools", "close_labels"),
 }  # fmt: skip
 
 

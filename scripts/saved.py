@@ -10,7 +10,7 @@ import haiku as hk
 import jax
 
 import tasks
-from dnc_jax import ModelConfig, curriculum, training
+from dnc_jax import ModelConfig, curriculum, training, widen_words
 from dnc_jax.checkpoint import Checkpoints, load_params
 from tasks.base import SequenceTask
 
@@ -195,14 +195,26 @@ def initial_state(config: RunConfig) -> training.TrainState:
 
 
 def initial_params(config: RunConfig, like: hk.Params) -> hk.Params:
-  """Returns the weights that a run starts from instead of random ones."""
+  """Returns the weights that a run starts from instead of random ones.
+
+  Those of the same model with shorter words are widened.
+  """
   folder = pathlib.Path(config.initial_weights or "")
   saved, params, _ = restore_params(folder)
-  shapes = [jax.tree.map(lambda x: x.shape, tree) for tree in (params, like)]
-  if shapes[0] != shapes[1]:
+  same = dataclasses.replace(
+    saved.model, memory_size=1, word_size=config.model.word_size
+  )
+  fresh = training.init_state(
+    same, config.optimiser, config.make_task().input_size, config.seed
+  ).params
+  shapes = [jax.tree.map(lambda x: x.shape, tree) for tree in (fresh, like)]
+  shorter = config.model.word_size < saved.model.word_size
+  if shapes[0] != shapes[1] or shorter:
     lines = changes("", saved.model.to_dict(), config.model.to_dict())
     what = "; ".join(f"{n} is {a!r} there, {b!r} here" for n, a, b in lines)
     raise ValueError(f"{folder} holds weights of another model: {what}.")
+  if config.model.word_size > saved.model.word_size:
+    return widen_words(params, saved.model, fresh)
   return params
 
 

@@ -58,6 +58,7 @@ def random_graphs(
   out_degree: np.ndarray,
   *,
   small_pools: bool = False,
+  close_labels: bool = False,
 ) -> Graphs:
   """Draws graphs of nearest neighbours in the unit square.
 
@@ -86,10 +87,9 @@ def random_graphs(
   points = rng.random((batch_size, most_nodes, 2), dtype=np.float32)
   neighbours = _nearest(points, exists, most_edges)
 
-  node_labels = np.where(
-    exists, distinct_labels(rng, most_nodes, batch_size), -1
-  )
-  pool = distinct_labels(rng, most_nodes, batch_size)
+  draw = _close_labels if close_labels else distinct_labels
+  node_labels = np.where(exists, draw(rng, most_nodes, batch_size), -1)
+  pool = draw(rng, most_nodes, batch_size)
   pool_size = num_nodes
   if small_pools:
     fewest = degrees.max(axis=1)
@@ -173,6 +173,31 @@ def distinct_labels(
     Labels in [0, 1000). Shape ``[B, count]``.
   """
   keys = rng.random((batch_size, NUM_LABELS), dtype=np.float32)
+  return _lowest(keys, count)
+
+
+def _close_labels(
+  rng: np.random.Generator, count: int, batch_size: int
+) -> np.ndarray:
+  """Draws labels as `distinct_labels` does, half of the graphs' of few digits.
+
+  At each place of such a graph's labels a few of the ten digits are likely:
+  as many as it takes for ``count`` labels, or more, by chance.
+  """
+  keys = rng.random((batch_size, NUM_LABELS), dtype=np.float32)
+  fewest = int(np.ceil(round(count ** (1 / DIGITS), 6)))
+  digits = rng.integers(min(fewest, BASE), BASE + 1, (batch_size, DIGITS, 1))
+  rank = np.argsort(rng.random((batch_size, DIGITS, BASE)), axis=-1)
+  unlikely = rank >= digits  # [B, DIGITS, BASE]
+  unlikely &= rng.random((batch_size, 1, 1)) < 0.5
+  every = np.arange(NUM_LABELS)
+  for place in range(DIGITS):
+    keys += unlikely[:, place, every // BASE**place % BASE]
+  return _lowest(keys, count)
+
+
+def _lowest(keys: np.ndarray, count: int) -> np.ndarray:
+  """Returns the labels of the lowest keys, the lowest first, ``[B, count]``."""
   if count == NUM_LABELS:
     return np.argsort(keys, axis=1)
   chosen = np.argpartition(keys, count, axis=1)[:, :count]

@@ -89,12 +89,15 @@ LARGE_LESSONS = (
 FINAL_LESSONS = (Lesson((40, 64), (2, 6), (5, 9)),)
 # The same with shorter walks, so with more first steps, where it errs most.
 POLISH_LESSONS = (Lesson((40, 64), (2, 6), (1, 7)),)
+# Small and quick: to tell labels apart, with close labels.
+CLOSE_LESSONS = (Lesson((6, 16), (2, 5), (1, 7)),)
 LESSONS = {
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,
   "large": LARGE_LESSONS,
   "final": FINAL_LESSONS,
   "polish": POLISH_LESSONS,
+  "close": CLOSE_LESSONS,
 }
 
 
@@ -108,11 +111,15 @@ class Traversal(SequenceTask):
     small_pools: Draws the number of edge labels too, down to the most that one
       node needs, as on a map whose lines run through many stations. False is
       the paper's: as many as nodes.
+    close_labels: Draws the node labels of half of the graphs, and the edge
+      labels of half of them, from few digits, so that many differ in one digit
+      only: what a small graph teaches then holds for a large one.
   """
 
   lessons: tuple[Lesson, ...] = PAPER_LESSONS
   num_queries: int = 1
   small_pools: bool = False
+  close_labels: bool = False
 
   name: ClassVar[str] = "traversal"
   unit: ClassVar[str] = "triple"
@@ -165,7 +172,11 @@ class Traversal(SequenceTask):
     """Draws graphs and walks; see `SequenceTask.sample`."""
     ranges = np.array([self.lessons[lesson] for lesson in lessons])  # [B, 3, 2]
     drawn = graphs.random_graphs(
-      rng, ranges[:, 0], ranges[:, 1], small_pools=self.small_pools
+      rng,
+      ranges[:, 0],
+      ranges[:, 1],
+      small_pools=self.small_pools,
+      close_labels=self.close_labels,
     )
     shortest, longest = ranges[:, 2, :1], ranges[:, 2, 1:]
     path_lengths = rng.integers(
