@@ -393,11 +393,19 @@ def link(
   chex.assert_equal_shape([prev_precedence_weights, write_weights])
   num_slots = write_weights.shape[-1]
   chex.assert_shape(prev_link, (*write_weights.shape, num_slots))
-  row = write_weights[..., :, None]
-  column = write_weights[..., None, :]
-  new = (1 - row - column) * prev_link + row * prev_precedence_weights[
-    ..., None, :
-  ]
+  # 1 - w[i] - w[j] and w[i] p[j] as matrix products of two columns and two
+  # rows, whose gradients XLA's CPU backend sums several times faster than those
+  # of a broadcast (docs/performance.md).
+  ones, zeros = jnp.ones_like(write_weights), jnp.zeros_like(write_weights)
+
+  def outer(rows: list[jax.Array], columns: list[jax.Array]) -> jax.Array:
+    return jnp.einsum(
+      "bhki,bhkj->bhij", jnp.stack(rows, axis=2), jnp.stack(columns, axis=2)
+    )
+
+  kept = outer([1 - write_weights, -ones], [ones, write_weights])
+  added = outer([write_weights, zeros], [prev_precedence_weights, zeros])
+  new = kept * prev_link + added
   slots = jnp.arange(num_slots)
   off_diagonal = slots[:, None] != slots[None, :]
   return jnp.where(off_diagonal[None, None], new, 0)

@@ -202,19 +202,20 @@ def initial_params(config: RunConfig, like: hk.Params) -> hk.Params:
   folder = pathlib.Path(config.initial_weights or "")
   saved, params, _ = restore_params(folder)
   same = dataclasses.replace(
-    saved.model, memory_size=1, word_size=config.model.word_size
+    config,
+    model=dataclasses.replace(saved.model, word_size=config.model.word_size),
   )
-  fresh = training.init_state(
-    same, config.optimiser, config.make_task().input_size, config.seed
-  ).params
-  shapes = [jax.tree.map(lambda x: x.shape, tree) for tree in (fresh, like)]
-  shorter = config.model.word_size < saved.model.word_size
-  if shapes[0] != shapes[1] or shorter:
+  shapes = [
+    jax.tree.map(lambda x: x.shape, tree)
+    for tree in (jax.eval_shape(lambda: initial_state(same).params), like)
+  ]
+  longer = config.model.word_size - saved.model.word_size
+  if shapes[0] != shapes[1] or longer < 0:
     lines = changes("", saved.model.to_dict(), config.model.to_dict())
     what = "; ".join(f"{n} is {a!r} there, {b!r} here" for n, a, b in lines)
     raise ValueError(f"{folder} holds weights of another model: {what}.")
-  if config.model.word_size > saved.model.word_size:
-    return widen_words(params, saved.model, fresh)
+  if longer:
+    return widen_words(params, saved.model, initial_state(config).params)
   return params
 
 

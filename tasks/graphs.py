@@ -70,6 +70,9 @@ def random_graphs(
     small_pools: Draws the size of each graph's pool of edge labels too, from
       the most edges of a node to the number of nodes. False is the paper's: as
       many labels as nodes.
+    close_labels: Draws the node labels of half of the graphs, and the edge
+      labels of half of them, from few digits, so that many differ in one digit
+      only, as in a much larger graph.
 
   Returns:
     One graph for each row.

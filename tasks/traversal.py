@@ -89,15 +89,19 @@ LARGE_LESSONS = (
 FINAL_LESSONS = (Lesson((40, 64), (2, 6), (5, 9)),)
 # The same with shorter walks, so with more first steps, where it errs most.
 POLISH_LESSONS = (Lesson((40, 64), (2, 6), (1, 7)),)
-# Small and quick: to tell labels apart, with close labels.
-CLOSE_LESSONS = (Lesson((6, 16), (2, 5), (1, 7)),)
+# Quick ones, for close labels: to tell labels of one digit's difference apart.
+CLOSE_SMALL_LESSONS = (Lesson((6, 16), (2, 5), (1, 7)),)
+CLOSE_LESSONS = (Lesson((8, 30), (2, 6), (1, 7)),)
+CLOSE_LARGE_LESSONS = (Lesson((16, 40), (2, 6), (1, 7)),)
 LESSONS = {
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,
   "large": LARGE_LESSONS,
   "final": FINAL_LESSONS,
   "polish": POLISH_LESSONS,
+  "close_small": CLOSE_SMALL_LESSONS,
   "close": CLOSE_LESSONS,
+  "close_large": CLOSE_LARGE_LESSONS,
 }
 
 

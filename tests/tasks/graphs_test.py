@@ -108,11 +108,16 @@ class RandomGraphsTest(parameterized.TestCase):
     self.assertEqual(drawn.num_edges.tolist(), [6, 7, 20])
 
   @parameterized.product(
-    [{"case": case[1:]} for case in CASES], small_pools=[False, True]
+    [{"case": case[1:]} for case in CASES],
+    options=[
+      {},
+      {"small_pools": True},
+      {"small_pools": True, "close_labels": True},
+    ],
   )
-  def test_labels_are_distinct_where_they_must_be(self, case, small_pools):
+  def test_labels_are_distinct_where_they_must_be(self, case, options):
     size, nodes, out_degree = case
-    drawn = random_graphs(size, nodes, out_degree, small_pools=small_pools)
+    drawn = random_graphs(size, nodes, out_degree, **options)
     for row in range(size):
       labels = drawn.node_labels[row][drawn.node_labels[row] >= 0]
       self.assertLen(set(labels.tolist()), len(labels))
@@ -152,6 +157,28 @@ class RandomGraphsTest(parameterized.TestCase):
     drawn = random_graphs(50, (8, 8), (7, 7))
     for row in range(50):
       self.assertLen({edge for _, edge, _ in triples(drawn, row)}, 8)
+
+  def test_close_labels_are_of_few_digits_in_half_of_the_graphs(self):
+    plain = random_graphs(400, (27, 27), (2, 2))
+    drawn = random_graphs(400, (27, 27), (2, 2), close_labels=True)
+    few = []
+    for labels in (plain, drawn):
+      for of in (labels.node_labels, labels.edge_labels.reshape(400, -1)):
+        digits = [
+          [len(np.unique(row // 10**place % 10)) for place in range(3)]
+          for row in of
+        ]
+        few.append(np.min(digits, axis=1) < 7)
+        # What few digits there are, are each graph's own.
+        self.assertGreater(len(np.unique(of)), 980)
+    # 27 labels or more need 3 digits at each place; of 3 to 10 at each of
+    # three places, the least is below 7 in 7 of 8 graphs.
+    for none in few[:2]:
+      self.assertLess(none.mean(), 0.01)
+    for half in few[2:]:
+      self.assertBetween(half.mean(), 0.37, 0.53)
+    both = few[2] & few[3]
+    self.assertBetween(both.mean(), 0.12, 0.27)
 
 
 class WalksTest(parameterized.TestCase):

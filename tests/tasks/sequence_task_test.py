@@ -30,6 +30,10 @@ TASKS: dict[str, tuple[SequenceTask, SequenceTask]] = {
     Traversal(traversal.CITY_LESSONS, small_pools=True),
     Traversal((Lesson((80, 90), (1, 7), (25, 30)),), small_pools=True),
   ),
+  "traversal_close": (
+    Traversal(traversal.CLOSE_LESSONS, close_labels=True),
+    Traversal((Lesson((60, 70), (1, 7), (25, 30)),), close_labels=True),
+  ),
   "traversal_queries": (
     Traversal(traversal.CITY_LESSONS, num_queries=3),
     Traversal((Lesson((2, 3), (1, 1), (1, 50)),), num_queries=20),
