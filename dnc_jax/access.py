@@ -17,58 +17,11 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from dnc_jax import addressing
+from dnc_jax import _interface, addressing
 from dnc_jax._checks import at_least, one_of
 
 STRENGTHS = {"softplus": jax.nn.softplus, "oneplus": addressing.oneplus}
 LINKS = ("dense", "stop_gradient", "off")
-
-
-def interface_layout(
-  *,
-  word_size: int,
-  num_reads: int,
-  num_writes: int,
-  links: str = "dense",
-  content_mask: bool = False,
-) -> dict[str, tuple[int, ...]]:
-  """Returns what the interface of a `MemoryAccess` is made of.
-
-  >>> interface_layout(word_size=3, num_reads=2, num_writes=1)["read_keys"]
-  (2, 3)
-
-  Args:
-    word_size: As `MemoryAccess` takes it, as are the others.
-    num_reads: R.
-    num_writes: H.
-    links: How links are kept; read modes are left out where they are off.
-    content_mask: Whether look-ups have masks.
-
-  Returns:
-    Name and shape of each quantity, in the order in which the columns of the
-    layer ``interface`` give them.
-  """
-  layout: dict[str, tuple[int, ...]] = {
-    "write_vectors": (num_writes, word_size),
-    "erase_vectors": (num_writes, word_size),
-    "free_gate": (num_reads,),
-    "allocation_gate": (num_writes,),
-    "write_gate": (num_writes,),
-  }
-  if links != "off":
-    layout["read_mode"] = (num_reads, 1 + 2 * num_writes)
-  layout |= {
-    "write_keys": (num_writes, word_size),
-    "write_strengths": (num_writes,),
-    "read_keys": (num_reads, word_size),
-    "read_strengths": (num_reads,),
-  }
-  if content_mask:
-    layout |= {
-      "write_masks": (num_writes, word_size),
-      "read_masks": (num_reads, word_size),
-    }
-  return layout
 
 
 class TemporalLinkageState(NamedTuple):
@@ -307,7 +260,7 @@ class MemoryAccess(hk.RNNCore):
 
   def interface_layout(self) -> dict[str, tuple[int, ...]]:
     """Returns name and shape of each quantity in the interface, in order."""
-    return interface_layout(
+    return _interface.layout(
       word_size=self.word_size,
       num_reads=self.num_reads,
       num_writes=self.num_writes,

@@ -8,7 +8,7 @@ from typing import cast
 import haiku as hk
 import numpy as np
 
-from dnc_jax.access import interface_layout
+from dnc_jax import _interface
 from dnc_jax.config import ModelConfig
 
 _ACCESS = "dnc/memory_access/"
@@ -84,7 +84,7 @@ def from_deepmind(
   reads = num_reads * word_size
   interface = {
     name: math.prod(shape)
-    for name, shape in interface_layout(
+    for name, shape in _interface.layout(
       word_size=word_size, num_reads=num_reads, num_writes=num_writes
     ).items()
   }
@@ -188,9 +188,9 @@ def widen_words(
   element = np.arange(config.word_size)
   place = (np.arange(reads)[:, None] * word_size + element).ravel()
 
-  def widened(array: np.ndarray, start: int) -> np.ndarray:
+  def widened(linear: str, start: int) -> np.ndarray:
     """Adds rows of zeros among those that hear what is read."""
-    array = np.asarray(array)
+    array = np.asarray(params[linear]["w"])
     stop = start + reads * config.word_size
     heard_words = np.zeros((reads * word_size, array.shape[1]), array.dtype)
     heard_words[place] = array[start:stop]
@@ -215,23 +215,24 @@ def widen_words(
         new[..., : config.word_size] = old
       parts.append(new.reshape(*new.shape[: -len(shape)], -1))
     start, wide_start = stop, wide_stop
-  return {
+  widened_params = {
     "lstm/linear": {
-      "w": widened(params["lstm/linear"]["w"], heard),
+      "w": widened("lstm/linear", heard),
       "b": np.asarray(params["lstm/linear"]["b"]),
     },
     "memory_access/interface": {
       key: np.concatenate(parts, axis=-1) for key, parts in interface.items()
     },
     "dnc/output_linear": {
-      "w": widened(params["dnc/output_linear"]["w"], hidden),
+      "w": widened("dnc/output_linear", hidden),
       "b": np.asarray(params["dnc/output_linear"]["b"]),
     },
   }
+  return cast(hk.Params, widened_params)
 
 
 def _layout(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-  return interface_layout(
+  return _interface.layout(
     word_size=config.word_size,
     num_reads=config.num_reads,
     num_writes=config.num_writes,

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dnc_jax import _allocation
 from dnc_jax._checks import one_of
-from dnc_jax.addressing import ALLOCATION_ORDER
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.losses import Batch, Objective, Scores
 
@@ -132,7 +132,7 @@ def make_forward(config: ModelConfig) -> hk.Transformed:
       core,
       policy=policies.save_from_both_policies(
         policies.dots_with_no_batch_dims_saveable,
-        policies.save_only_these_names(ALLOCATION_ORDER),
+        policies.save_only_these_names(_allocation.ORDER),
       ),
       # A scan's body is not merged with its backward pass, so nothing is lost.
       prevent_cse=False,

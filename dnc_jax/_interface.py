@@ -1,0 +1,48 @@
+"""The layer through which a controller speaks to its memory."""
+
+
+def layout(
+  *,
+  word_size: int,
+  num_reads: int,
+  num_writes: int,
+  links: str = "dense",
+  content_mask: bool = False,
+) -> dict[str, tuple[int, ...]]:
+  """Returns what the interface of a `MemoryAccess` is made of.
+
+  >>> layout(word_size=3, num_reads=2, num_writes=1)["read_keys"]
+  (2, 3)
+
+  Args:
+    word_size: As `MemoryAccess` takes it, as are the others.
+    num_reads: R.
+    num_writes: H.
+    links: How links are kept; read modes are left out where they are off.
+    content_mask: Whether look-ups have masks.
+
+  Returns:
+    Name and shape of each quantity, in the order in which the columns of the
+    layer ``interface`` give them.
+  """
+  shapes: dict[str, tuple[int, ...]] = {
+    "write_vectors": (num_writes, word_size),
+    "erase_vectors": (num_writes, word_size),
+    "free_gate": (num_reads,),
+    "allocation_gate": (num_writes,),
+    "write_gate": (num_writes,),
+  }
+  if links != "off":
+    shapes["read_mode"] = (num_reads, 1 + 2 * num_writes)
+  shapes |= {
+    "write_keys": (num_writes, word_size),
+    "write_strengths": (num_writes,),
+    "read_keys": (num_reads, word_size),
+    "read_strengths": (num_reads,),
+  }
+  if content_mask:
+    shapes |= {
+      "write_masks": (num_writes, word_size),
+      "read_masks": (num_reads, word_size),
+    }
+  return shapes
