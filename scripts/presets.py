@@ -89,4 +89,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     "batch_size": 16,
     "length_multiple": 32,
   },
+  # Longer words, and labels that are close: for triples that differ in one
+  # digit. Longer words can start from weights of shorter ones.
+  "city_close": {
+    **_GRAPH_MODEL,
+    "lessons": "close_large",
+    "close_labels": True,
+    "num_queries": 6,
+    "word_size": 64,
+    "mask_floor": 0.0,
+    "learning_rate": 5e-4,
+    "warmup_steps": 30,
+    "decay_steps": 1500,
+    "batch_size": 16,
+    "length_multiple": 32,
+  },
 }

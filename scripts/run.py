@@ -200,7 +200,9 @@ class Run:
 
 
 class Stop:
-  """Notes the first Ctrl-C or SIGTERM instead of dying of it.
+  """Notes the first Ctrl-C, SIGTERM or hang-up instead of dying of it.
+
+  Under nohup, which ignores hang-ups, so does this.
 
   Attributes:
     signal: Its number; None while there was none.
@@ -209,10 +211,11 @@ class Stop:
   def __init__(self):
     """Starts to listen."""
     self.signal: int | None = None
-    self._old = {
-      number: signal.signal(number, self._note)
-      for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)  # Not on every system.
+    if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:
+      numbers.append(hang_up)
+    self._old = {x: signal.signal(x, self._note) for x in numbers}
 
   def _note(self, number: int, frame: object) -> None:
     del frame

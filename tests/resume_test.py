@@ -455,8 +455,10 @@ class ProcessesTest(ResumeTestCase):
       )
     assert_same_run(REPEAT_COPY, self.folder, self.unbroken(REPEAT_COPY, 11))
 
-  @parameterized.parameters(signal.SIGTERM, signal.SIGINT)
+  @parameterized.parameters(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
   def test_a_signal_saves_and_ends_it(self, number):
+    if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+      self.skipTest("Under nohup, which the run respects.")
     child = self.start(FOREVER)
     metrics = self.folder / "metrics.csv"
     processes.wait_until(
