@@ -1,4 +1,4 @@
-"""Asks a trained network for one walk over the London Underground, in words.
+"""Asks a trained network for one walk over a city, in words.
 
     python -m scripts.ask --from "Bond Street" --then "Central E" "Central E"
 
@@ -16,19 +16,28 @@ from absl import flags
 
 from dnc_jax import losses, training
 from scripts import flags as shared
-from scripts.measure import safe_memory_size
+from scripts.measure import check_memory_size, safe_memory_size
 from scripts.saved import pretrained_folder, restore_params
-from tasks import graphs, traversal, underground
+from tasks import cities, graphs, traversal, underground
 
 FROM = flags.DEFINE_string("from", None, "Station to start from.")
 THEN = flags.DEFINE_multi_string(
   "then", [], 'Lines to take, a step each, such as "Central E".'
 )
-MAP = flags.DEFINE_enum(
-  "map", "zone1", underground.MAPS, "Map of London to walk."
+MAP = flags.DEFINE_string(
+  "map",
+  "zone1",
+  f"Map to walk: {', '.join(underground.MAPS)}, or a CSV file with columns "
+  "from, to, line, direction.",
 )
 PRETRAINED = flags.DEFINE_string(
   "pretrained", "traversal", "Name of the weights, a folder below pretrained/."
+)
+MEMORY_SIZE = flags.DEFINE_integer(
+  "memory_size",
+  None,
+  "Slots of the memory; chosen to suffice if not given.",
+  lower_bound=1,
 )
 SEED = flags.DEFINE_integer(
   "seed", 0, "What the labels and the order of the map are drawn from."
@@ -86,7 +95,7 @@ def main(argv: Sequence[str]) -> None:
   """Asks as the flags say."""
   if FROM.value is None:
     raise ValueError('Give the station to start from, --from="Bond Street".')
-  place = underground.load(MAP.value)
+  place = cities.load(MAP.value)
   edges = walk_edges(place, FROM.value, [*THEN.value, *argv])
   folder = pretrained_folder(PRETRAINED.value)
   config, params, _ = restore_params(folder)
@@ -109,7 +118,10 @@ def main(argv: Sequence[str]) -> None:
     rng, drawn, np.array([[len(edges)]]), walks=[truth[None]]
   )
   evaluate = training.make_evaluate(config.model, losses.digits)
-  slots = safe_memory_size(config, len(batch.inputs))
+  slots = MEMORY_SIZE.value
+  if slots is None:
+    check_memory_size(config, place.name, len(place.edges))
+    slots = safe_memory_size(config, len(batch.inputs))
   logits, _ = evaluate(params, batch, slots)
   asked = np.asarray(batch.mask[:, 0]) > 0
   said = graphs.read_labels(np.asarray(logits)[asked, 0])

@@ -17,16 +17,25 @@ from absl import flags
 
 import tasks
 from scripts import flags as shared
-from scripts.measure import Measured, lesson_sampler, map_sampler, measure
+from scripts.measure import (
+  Measured,
+  check_memory_size,
+  lesson_sampler,
+  map_sampler,
+  measure,
+)
 from scripts.saved import RunConfig, pretrained_folder, restore_params
-from tasks import underground
+from tasks import cities, underground
 from tasks.base import SequenceTask
 
 PRETRAINED = flags.DEFINE_string(
   "pretrained", None, "Name of weights that ship, a folder below pretrained/."
 )
-MAP = flags.DEFINE_enum(
-  "map", None, underground.MAPS, "Map of London to walk, for traversal."
+MAP = flags.DEFINE_string(
+  "map",
+  None,
+  f"Map to walk, for traversal: {', '.join(underground.MAPS)}, or a CSV file "
+  "with columns from, to, line, direction.",
 )
 PATH_LENGTH = flags.DEFINE_integer(
   "path_length", 7, "Steps of a walk over the map.", lower_bound=1
@@ -73,6 +82,7 @@ def find_network() -> tuple[RunConfig, hk.Params, str]:
 def main(argv: Sequence[str]) -> None:
   """Evaluates as the flags say."""
   del argv
+  place = None if MAP.value is None else cities.load(MAP.value)
   config, params, where = find_network()
   options = config.task_options | shared.task_options(config.task)
   task = tasks.make(config.task, **options)
@@ -88,12 +98,17 @@ def main(argv: Sequence[str]) -> None:
       f"{sizes[1]}."
     )
   result: dict[str, object] = {"task": config.task}
-  if MAP.value is not None:
+  if place is not None:
     if config.task != "traversal":
       raise ValueError(f"--map is for traversal, not for {config.task}.")
-    sample = map_sampler(MAP.value, PATH_LENGTH.value)
-    what = f"{PATH_LENGTH.value}-step walks on {MAP.value}"
-    result |= {"map": MAP.value, "path_length": PATH_LENGTH.value}
+    if MEMORY_SIZE.value is None:
+      check_memory_size(config, place.name, len(place.edges))
+    sample = map_sampler(place.edges, PATH_LENGTH.value)
+    what = (
+      f"{PATH_LENGTH.value}-step walks on {place.name} ({len(place.nodes)} "
+      f"stations, {len(place.edges)} edges)"
+    )
+    result |= {"map": place.name, "path_length": PATH_LENGTH.value}
   else:
     lesson = task.num_lessons if LESSON.value is None else LESSON.value
     if not 1 <= lesson <= task.num_lessons:

@@ -11,7 +11,7 @@ import numpy as np
 from dnc_jax import training
 from dnc_jax.losses import Batch
 from scripts.saved import RunConfig
-from tasks import graphs, traversal, underground
+from tasks import graphs, traversal
 from tasks.base import SequenceTask
 
 # Slots for each step. With one, a network overwrites what it still needs; with
@@ -101,14 +101,27 @@ def safe_memory_size(config: RunConfig, num_steps: int) -> int:
   A network that was trained with the slots that each lesson needs gets half as
   many again as steps; others keep the number they were trained with.
   """
-  if not config.slots_by_lesson:
-    return config.model.memory_size
-  return math.ceil(num_steps * _SLOTS_PER_STEP / 8) * 8
+  enough = math.ceil(num_steps * _SLOTS_PER_STEP / 8) * 8
+  return enough if config.slots_by_lesson else config.model.memory_size
 
 
-def map_sampler(name: str, path_length: int) -> Sampler:
+def check_memory_size(config: RunConfig, name: str, num_edges: int) -> None:
+  """Checks that a map fits into the memory that a network would get.
+
+  Raises:
+    ValueError: It has more edges than the network was trained with slots.
+  """
+  slots = config.model.memory_size
+  if not config.slots_by_lesson and num_edges > slots:
+    raise ValueError(
+      f"The map {name} has {num_edges} edges, a slot each, and the network was "
+      f"trained with {slots} slots. Its memory can be made larger: give "
+      f"--memory_size={math.ceil(num_edges * _SLOTS_PER_STEP / 8) * 8}."
+    )
+
+
+def map_sampler(edges: np.ndarray, path_length: int) -> Sampler:
   """Returns what draws random walks over a map, labelled anew each time."""
-  edges = underground.load(name).edges
 
   def sample(rng: np.random.Generator, batch_size: int) -> Batch:
     drawn = graphs.labelled_copies(rng, edges, batch_size)
