@@ -93,6 +93,15 @@ POLISH_LESSONS = (Lesson((40, 64), (2, 6), (1, 7)),)
 CLOSE_SMALL_LESSONS = (Lesson((6, 16), (2, 5), (1, 7)),)
 CLOSE_LESSONS = (Lesson((8, 30), (2, 6), (1, 7)),)
 CLOSE_LARGE_LESSONS = (Lesson((16, 40), (2, 6), (1, 7)),)
+# Walks that grow to twenty steps, on graphs that grow again.
+LONG_LESSONS = (
+  Lesson((8, 16), (2, 4), (1, 8)),
+  Lesson((8, 16), (2, 5), (2, 11)),
+  Lesson((10, 20), (2, 5), (3, 14)),
+  Lesson((10, 20), (2, 6), (4, 17)),
+  Lesson((12, 24), (2, 6), (5, 20)),
+  Lesson((40, 64), (2, 6), (5, 20)),
+)
 LESSONS = {
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,
@@ -102,6 +111,7 @@ LESSONS = {
   "close_small": CLOSE_SMALL_LESSONS,
   "close": CLOSE_LESSONS,
   "close_large": CLOSE_LARGE_LESSONS,
+  "long": LONG_LESSONS,
 }
 
 

@@ -6,6 +6,7 @@ import pathlib
 from absl.testing import parameterized
 
 from scripts import measure, saved
+from tasks import underground
 
 ROOT = pathlib.Path(__file__).parent.parent / "pretrained"
 NAMES = sorted(path.parent.name for path in ROOT.glob("*/weights.npz"))
@@ -33,7 +34,9 @@ class PretrainedTest(parameterized.TestCase):
       config,
       params,
       config.make_task(),
-      measure.map_sampler(claim["map"], claim["path_length"]),
+      measure.map_sampler(
+        underground.load(claim["map"]).edges, claim["path_length"]
+      ),
       episodes=claim["episodes"],
       batch_size=50,
       seed=claim["seed"],
