@@ -17,6 +17,9 @@ from dnc_jax import _allocation
 
 EPSILON = 1e-6
 
+# From so many slots on, single heads are padded: docs/performance.md.
+_FEWEST_SLOTS_PADDED = 128
+
 
 def oneplus(x: jax.Array) -> jax.Array:
   """Returns 1 + log(1 + exp(x)), in [1, ∞): the paper's strengths.
@@ -75,8 +78,9 @@ def content_weights(
   chex.assert_shape(strengths, (batch_size, num_heads))
   if mask is not None:
     chex.assert_equal_shape([keys, mask])
-    mask = _pad_heads(mask)
-  keys, strengths = _pad_heads(keys), _pad_heads(strengths)
+    mask = _pad_heads(mask, num_slots)
+  keys = _pad_heads(keys, num_slots)
+  strengths = _pad_heads(strengths, num_slots)
   if mask is None:
     dots = jnp.einsum("bhw,bnw->bhn", keys, memory)
     squares = jnp.sum(memory * memory, axis=-1)[:, None, :]
@@ -317,17 +321,20 @@ def erase_and_write(
       jnp.stack([jnp.ones_like(erase), erase], axis=1),
     )
     memory *= kept
-  where, words = _pad_heads(write_weights), _pad_heads(write_vectors)
+  where = _pad_heads(write_weights, num_slots)
+  words = _pad_heads(write_vectors, num_slots)
   return memory + jnp.einsum("bhn,bhw->bnw", where, words)
 
 
-def _pad_heads(x: jax.Array) -> jax.Array:
-  """Adds a head of zeros to a single one.
+def _pad_heads(x: jax.Array, num_slots: int) -> jax.Array:
+  """Adds a head of zeros to a single one, where there are many slots.
 
   XLA's CPU backend turns matrix products over one head into elementwise loops,
-  several times slower with their gradients than products over two.
+  for many slots slower with their gradients than products over two.
   """
-  return x if x.shape[1] > 1 else jnp.concatenate([x, 0 * x], axis=1)
+  if x.shape[1] > 1 or num_slots < _FEWEST_SLOTS_PADDED:
+    return x
+  return jnp.concatenate([x, 0 * x], axis=1)
 
 
 def link(

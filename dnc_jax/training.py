@@ -25,6 +25,9 @@ from dnc_jax.losses import Batch, Objective, Scores
 
 OPTIMISERS = ("rmsprop", "adam")
 
+# Numbers in the memories and links of a batch, up to which they are small.
+_SMALL = 2**14
+
 
 class TrainState(NamedTuple):
   """All that training changes.
@@ -110,12 +113,33 @@ def make_optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
   return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), update)
 
 
+def is_small(config: ModelConfig, batch_size: int) -> bool:
+  """Returns whether a step does so little that its overhead is what counts.
+
+  Memories and links then fit into a processor's nearest cache; measured in
+  docs/performance.md.
+
+  >>> is_small(ModelConfig(output_size=5, memory_size=16), batch_size=16)
+  True
+  >>> is_small(ModelConfig(output_size=5, memory_size=64), batch_size=16)
+  False
+
+  Args:
+    config: The model.
+    batch_size: B, sequences that it goes through at a time.
+  """
+  slots = config.memory_size
+  links = 0 if config.links == "off" else config.num_writes * slots
+  return batch_size * slots * (config.word_size + links) <= _SMALL
+
+
 def make_forward(config: ModelConfig) -> hk.Transformed:
   """Returns the model over whole sequences, from inputs to logits.
 
-  Of each step only matrix products with parameters and the order of the slots
-  are kept for the backward pass; all else is computed again there, which is
-  faster on a CPU than keeping it and takes a fraction of the memory.
+  Unless memories are small, only matrix products with parameters and the order
+  of the slots are kept of each step for the backward pass; all else is computed
+  again there, which is faster on a CPU than keeping it and takes a fraction of
+  the memory.
 
   Args:
     config: What the model is made of.
@@ -126,19 +150,20 @@ def make_forward(config: ModelConfig) -> hk.Transformed:
   """
 
   def forward(inputs: jax.Array) -> jax.Array:
-    core = make_core(config)
-    policies = jax.checkpoint_policies
-    step = hk.remat(
-      core,
-      policy=policies.save_from_both_policies(
-        policies.dots_with_no_batch_dims_saveable,
-        policies.save_only_these_names(_allocation.ORDER),
-      ),
-      # A scan's body is not merged with its backward pass, so nothing is lost.
-      prevent_cse=False,
-    )
-    state = core.initial_state(inputs.shape[1])
-    outputs, _ = hk.dynamic_unroll(step, inputs, state)
+    core = step = make_core(config)
+    batch_size = inputs.shape[1]
+    if not is_small(config, batch_size):
+      policies = jax.checkpoint_policies
+      step = hk.remat(
+        core,
+        policy=policies.save_from_both_policies(
+          policies.dots_with_no_batch_dims_saveable,
+          policies.save_only_these_names(_allocation.ORDER),
+        ),
+        # A scan's body is not merged with its backward pass: nothing is lost.
+        prevent_cse=False,
+      )
+    outputs, _ = hk.dynamic_unroll(step, inputs, core.initial_state(batch_size))
     return cast(jax.Array, outputs)
 
   return hk.without_apply_rng(hk.transform(forward))

@@ -7,12 +7,14 @@ DeepMind's command lines mean the same here:
 The same command again goes on from where the run stopped.
 """
 
+import os
 import signal
 from collections.abc import Sequence
 
 import jax
 from absl import flags
 
+from dnc_jax import training
 from scripts import flags as shared
 from scripts.progress import Progress
 from scripts.run import Run, carry_on
@@ -35,6 +37,10 @@ def main(argv: Sequence[str]) -> int:
   del argv
   config = shared.run_config()
   folder = shared.checkpoint_dir()
+  if training.is_small(config.model, config.batch_size):
+    # XLA's CPU backend reads this when it starts: threads that hand each other
+    # tiny pieces of work are slower than one (docs/performance.md).
+    os.environ.setdefault("NPROC", "1")
   run = Run(
     config,
     folder,
