@@ -14,8 +14,8 @@ from scripts.saved import RunConfig
 from tasks import graphs, traversal
 from tasks.base import SequenceTask
 
-# Slots for each step. With one, a network overwrites what it still needs; with
-# many more than in training, the empty ones blur its look-ups: docs/results.md.
+# Slots for each step. With one, a network overwrites what it still needs; many
+# more than in training can blur its look-ups: docs/results.md.
 _SLOTS_PER_STEP = 1.5
 
 Sampler = Callable[[np.random.Generator, int], Batch]
