@@ -13,12 +13,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from dnc_jax import _allocation
+from dnc_jax import _allocation, _products
 
 EPSILON = 1e-6
-
-# From so many slots on, single heads are padded: docs/performance.md.
-_FEWEST_SLOTS_PADDED = 128
 
 
 def oneplus(x: jax.Array) -> jax.Array:
@@ -78,9 +75,9 @@ def content_weights(
   chex.assert_shape(strengths, (batch_size, num_heads))
   if mask is not None:
     chex.assert_equal_shape([keys, mask])
-    mask = _pad_heads(mask, num_slots)
-  keys = _pad_heads(keys, num_slots)
-  strengths = _pad_heads(strengths, num_slots)
+    mask = _products.pad_heads(mask, num_slots)
+  keys = _products.pad_heads(keys, num_slots)
+  strengths = _products.pad_heads(strengths, num_slots)
   if mask is None:
     dots = jnp.einsum("bhw,bnw->bhn", keys, memory)
     squares = jnp.sum(memory * memory, axis=-1)[:, None, :]
@@ -315,26 +312,12 @@ def erase_and_write(
     scale = jnp.ones_like(where)
     if retention is not None and head == 0:
       scale = retention
-    kept = jnp.einsum(
-      "bkn,bkw->bnw",
-      jnp.stack([scale, -scale * where], axis=1),
-      jnp.stack([jnp.ones_like(erase), erase], axis=1),
+    memory *= _products.outer(
+      [scale, -scale * where], [jnp.ones_like(erase), erase]
     )
-    memory *= kept
-  where = _pad_heads(write_weights, num_slots)
-  words = _pad_heads(write_vectors, num_slots)
+  where = _products.pad_heads(write_weights, num_slots)
+  words = _products.pad_heads(write_vectors, num_slots)
   return memory + jnp.einsum("bhn,bhw->bnw", where, words)
-
-
-def _pad_heads(x: jax.Array, num_slots: int) -> jax.Array:
-  """Adds a head of zeros to a single one, where there are many slots.
-
-  XLA's CPU backend turns matrix products over one head into elementwise loops,
-  for many slots slower with their gradients than products over two.
-  """
-  if x.shape[1] > 1 or num_slots < _FEWEST_SLOTS_PADDED:
-    return x
-  return jnp.concatenate([x, 0 * x], axis=1)
 
 
 def link(
@@ -367,14 +350,10 @@ def link(
   # rows, whose gradients XLA's CPU backend sums several times faster than those
   # of a broadcast (docs/performance.md).
   ones, zeros = jnp.ones_like(write_weights), jnp.zeros_like(write_weights)
-
-  def outer(rows: list[jax.Array], columns: list[jax.Array]) -> jax.Array:
-    return jnp.einsum(
-      "bhki,bhkj->bhij", jnp.stack(rows, axis=2), jnp.stack(columns, axis=2)
-    )
-
-  kept = outer([1 - write_weights, -ones], [ones, write_weights])
-  added = outer([write_weights, zeros], [prev_precedence_weights, zeros])
+  kept = _products.outer([1 - write_weights, -ones], [ones, write_weights])
+  added = _products.outer(
+    [write_weights, zeros], [prev_precedence_weights, zeros]
+  )
   new = kept * prev_link + added
   slots = jnp.arange(num_slots)
   off_diagonal = slots[:, None] != slots[None, :]

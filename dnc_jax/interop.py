@@ -83,10 +83,7 @@ def from_deepmind(
   )
   reads = num_reads * word_size
   interface = {
-    name: math.prod(shape)
-    for name, shape in _interface.layout(
-      word_size=word_size, num_reads=num_reads, num_writes=num_writes
-    ).items()
+    name: math.prod(shape) for name, shape in _layout(config).items()
   }
   if heard <= reads + hidden_size:
     raise ValueError(

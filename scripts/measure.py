@@ -101,8 +101,9 @@ def safe_memory_size(config: RunConfig, num_steps: int) -> int:
   A network that was trained with the slots that each lesson needs gets half as
   many again as steps; others keep the number they were trained with.
   """
-  enough = math.ceil(num_steps * _SLOTS_PER_STEP / 8) * 8
-  return enough if config.slots_by_lesson else config.model.memory_size
+  if not config.slots_by_lesson:
+    return config.model.memory_size
+  return _with_slack(num_steps)
 
 
 def check_memory_size(config: RunConfig, name: str, num_edges: int) -> None:
@@ -116,8 +117,13 @@ def check_memory_size(config: RunConfig, name: str, num_edges: int) -> None:
     raise ValueError(
       f"The map {name} has {num_edges} edges, a slot each, and the network was "
       f"trained with {slots} slots. Its memory can be made larger: give "
-      f"--memory_size={math.ceil(num_edges * _SLOTS_PER_STEP / 8) * 8}."
+      f"--memory_size={_with_slack(num_edges)}."
     )
+
+
+def _with_slack(num_writes: int) -> int:
+  """Returns slots for so many writes, a multiple of 8."""
+  return math.ceil(num_writes * _SLOTS_PER_STEP / 8) * 8
 
 
 def map_sampler(edges: np.ndarray, path_length: int) -> Sampler:

@@ -1,224 +1,32 @@
-"""A run that was stopped, in whatever way, equals one that never was."""
+"""A run that was stopped goes on as if it never had been."""
 
 import dataclasses
 import json
-import os
 import pathlib
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from unittest import mock
 
-import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-import tasks
-from dnc_jax import ModelConfig, training
 from dnc_jax.checkpoint import Checkpoints
 from dnc_jax.training import OptimiserConfig
-from scripts.run import Run, carry_on
+from scripts.run import Run
 from scripts.saved import RunConfig
-from tasks import graphs, repeat_copy, traversal
 from tests import processes
-
-# Not one at which lessons begin: a report must not decide when they do.
-REPORT_INTERVAL = 4
-# Longer than any test lets it run.
-FOREVER = 1_000_000
-
-# Three lessons, of which the last is longer and needs more slots.
-TINY_LESSONS = (
-  traversal.Lesson((3, 3), (2, 2), (1, 1)),
-  traversal.Lesson((2, 3), (1, 1), (1, 2)),
-  traversal.Lesson((3, 3), (2, 2), (1, 2)),
-)
-
-
-class Ladder(repeat_copy.RepeatCopy):
-  """Repeat copy in four lessons, of which only the first step is scored."""
-
-  name = "ladder"
-
-  @property
-  def num_lessons(self):
-    return 4
-
-  def sample(self, rng, lessons, *, length=None):
-    # A bit that is guessed is often right, so that lessons are soon over.
-    batch = super().sample(rng, lessons, length=length)
-    return batch._replace(mask=batch.mask * (batch.mask.cumsum(axis=0) == 1))
-
-
-def make_config(task, options, output_size, **fields):
-  model = ModelConfig(
-    output_size, hidden_size=4, memory_size=4, word_size=3, num_reads=1
-  )
-  optimiser = OptimiserConfig(learning_rate=0.05)
-  config = RunConfig(task, options, model, optimiser, batch_size=2)
-  return dataclasses.replace(config, **fields)
-
-
-COPY_OPTIONS = {"max_length": 2, "max_repeats": 1, "num_bits": 1}
-REPEAT_COPY = make_config("repeat_copy", COPY_OPTIONS, 2)
-# Goes on when it is often right.
-LADDER = make_config(
-  "ladder",
+from tests.resume_case import (
+  CONFIGS,
   COPY_OPTIONS,
-  2,
-  advance_interval=3,
-  advance_threshold=0.5,
-  earlier_fraction=0.5,
+  FLAGS,
+  REPEAT_COPY,
+  REPORT_INTERVAL,
+  STEPS,
+  ResumeTestCase,
+  assert_same_run,
+  files,
+  restore,
+  train,
 )
-# Goes on after so many steps.
-TRAVERSAL = make_config(
-  "traversal",
-  {"lessons": "tiny"},
-  graphs.TRIPLE_SIZE,
-  slots_by_lesson=True,
-  advance_interval=3,
-  max_steps_per_lesson=4,
-  earlier_fraction=0.5,
-  model=ModelConfig(
-    graphs.TRIPLE_SIZE,
-    controller="gru",
-    hidden_size=4,
-    word_size=3,
-    num_reads=1,
-    links="off",
-  ),
-  optimiser=OptimiserConfig("adam", 0.01, warmup_steps=5, decay_steps=20),
-)
-CONFIGS = {
-  "repeat_copy": REPEAT_COPY,
-  "padded": dataclasses.replace(REPEAT_COPY, length_multiple=7),
-  "ladder": LADDER,
-  "traversal": TRAVERSAL,
-}
-STEPS = {"repeat_copy": 14, "padded": 7, "ladder": 20, "traversal": 14}
-
-# The flags that stand for REPEAT_COPY.
-FLAGS = (
-  *processes.SMALL_COPY,
-  "--checkpoint_dir=run",
-  f"--report_interval={REPORT_INTERVAL}",
-)
-
-_make_update = training.make_update
-_updates = {}
-_likes = {}
-
-
-def make_update_once(config, optimiser, objective):
-  """Returns what `training.make_update` does, the same object each time."""
-  # Two objectives of one kind are two objects.
-  key = config, optimiser, getattr(objective, "func", objective)
-  if key not in _updates:
-    _updates[key] = _make_update(config, optimiser, objective)
-  return _updates[key]
-
-
-def train(config, folder, *stops, checkpoint_interval=-1, show=None):
-  """Trains to each of the stops, each time with a new object.
-
-  Returns the lesson that the run was at after each step.
-  """
-  lessons = []
-  for stop in stops:
-    run = Run(config, folder)
-
-    def tick(step, run=run):
-      del step
-      lessons.append(run.lesson)
-
-    try:
-      carry_on(
-        run,
-        stop,
-        report_interval=REPORT_INTERVAL,
-        checkpoint_interval=checkpoint_interval,
-        show=show or mock.Mock(),
-        tick=tick,
-      )
-    finally:
-      run._writer.close()
-  return lessons
-
-
-def restore(config, folder):
-  # To find out takes longer than to read a checkpoint.
-  key = repr(config)
-  if key not in _likes:
-    size = config.make_task().input_size
-    _likes[key] = jax.eval_shape(
-      lambda: training.init_state(
-        config.model, config.optimiser, size, config.seed
-      )
-    )
-  restored = Checkpoints(folder / "checkpoints").restore(_likes[key])
-  assert restored is not None
-  step, state, host = restored
-  # How long it is and how often it reports may differ.
-  del host["settings"]
-  return step, state, host
-
-
-def files(folder):
-  """Returns the bytes of every file in a folder."""
-  return {
-    str(path.relative_to(folder)): path.read_bytes()
-    for path in sorted(folder.rglob("*"))
-    if path.is_file()
-  }
-
-
-def assert_same_run(config, actual, expected):
-  """Asserts that two runs are at the same point, bit for bit."""
-  step, state, host = restore(config, actual)
-  wanted_step, wanted_state, wanted_host = restore(config, expected)
-  assert step == wanted_step, (step, wanted_step)
-  # The curriculum, the sums since the last report, the rows.
-  assert host == wanted_host, (host, wanted_host)
-  wanted = jax.tree_util.tree_leaves_with_path(wanted_state)
-  for (path, x), y in zip(wanted, jax.tree.leaves(state), strict=True):
-    assert (x.shape, x.dtype) == (y.shape, y.dtype)
-    if np.asarray(x).tobytes() != np.asarray(y).tobytes():
-      raise AssertionError(f"{jax.tree_util.keystr(path)} differs: {y}, {x}")
-  for name in ("metrics.csv", "config.json"):
-    assert (actual / name).read_bytes() == (expected / name).read_bytes(), name
-
-
-class ResumeTestCase(parameterized.TestCase):
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    for patch in (
-      # To compile takes longer than all else.
-      mock.patch.object(training, "make_update", make_update_once),
-      mock.patch.dict(traversal.LESSONS, {"tiny": TINY_LESSONS}),
-      mock.patch.dict(tasks.TASKS, {"ladder": Ladder}),
-    ):
-      cls.enterClassContext(patch)
-
-  def setUp(self):
-    super().setUp()
-    self.root = pathlib.Path(self.create_tempdir().full_path)
-    self.folder = self.root / "run"
-
-  def unbroken(self, config, steps):
-    """Returns the folder of a run that was never stopped."""
-    folder = self.root / "unbroken"
-    self.lessons = train(config, folder, steps)
-    return folder
-
-  def damage_newest(self):
-    newest = max((self.folder / "checkpoints").iterdir())
-    paths = [path for path in newest.rglob("*") if path.is_file()]
-    path = max(paths, key=lambda path: path.stat().st_size)
-    os.truncate(path, path.stat().st_size // 2)
 
 
 class InProcessTest(ResumeTestCase):
@@ -420,126 +228,6 @@ def poisoned(batch, bad):
   return wrapped
 
 
-class ProcessesTest(ResumeTestCase):
-  """Real processes, that signals reach."""
-
-  def start(self, steps, *flags):
-    return processes.start_script(
-      "train",
-      *FLAGS,
-      f"--num_training_iterations={steps}",
-      *flags,
-      folder=self.root,
-    )
-
-  def finish(self, more, *flags):
-    """Carries the run on by some steps and compares it with an unbroken one."""
-    step, _, _ = restore(REPEAT_COPY, self.folder)
-    steps = step + more
-    done = self.start(steps, *flags).wait()
-    self.assertEqual(done.status, 0, done)
-    self.assertIn(f"resuming from step {step}, to step {steps}", done.stdout)
-    assert_same_run(REPEAT_COPY, self.folder, self.unbroken(REPEAT_COPY, steps))
-
-  def test_two_processes_equal_one(self):
-    environment = os.environ | processes.compilation_cache()
-    flags = (*FLAGS, f"--checkpoint_dir={self.folder}")
-    for steps in (5, 11):
-      command = f"-m scripts.train --num_training_iterations={steps}"
-      subprocess.run(
-        [sys.executable, *command.split(), *flags],
-        cwd=processes.ROOT,
-        env=environment,
-        check=True,
-        capture_output=True,
-      )
-    assert_same_run(REPEAT_COPY, self.folder, self.unbroken(REPEAT_COPY, 11))
-
-  @parameterized.parameters(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-  def test_a_signal_saves_and_ends_it(self, number):
-    if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
-      self.skipTest("Under nohup, which the run respects.")
-    child = self.start(FOREVER)
-    metrics = self.folder / "metrics.csv"
-    processes.wait_until(
-      lambda: metrics.exists() and metrics.read_bytes().count(b"\n") > 2, child
-    )
-    child.send(number)
-    done = child.wait()
-    self.assertEqual(done.status, 128 + number, done)
-    step, _, _ = restore(REPEAT_COPY, self.folder)
-    self.assertIn(f"Stopped by {number.name} at step {step}", done.stdout)
-    self.assertNotIn("Traceback", done.stderr)
-    self.finish(more=4)
-
-  def test_kills_at_any_moment(self):
-    chance = random.Random(0)
-    checkpoints = self.folder / "checkpoints"
-    intervals = ("--checkpoint_interval=2",)
-
-    def newest():
-      return max((path.name for path in checkpoints.glob("0*")), default="")
-
-    def saving():
-      return any(checkpoints.glob(".tmp-0*"))
-
-    half_saved = 0
-    for attempt in range(6):
-      before = newest()
-      child = self.start(FOREVER, *intervals)
-      if attempt > 0:
-        # A save has cleared away what the last kill left.
-        processes.wait_until(lambda old=before: newest() > old, child)
-      if attempt > 2:
-        processes.wait_until(saving, child, interval=0.0005)
-      else:
-        time.sleep(0.3 * chance.random())
-      child.send(signal.SIGKILL)
-      self.assertEqual(child.wait().status, -signal.SIGKILL)
-      half_saved += saving()
-    # Or these were not the moments that they should be.
-    self.assertGreaterEqual(half_saved, 1)
-    # A row after the last checkpoint, cut short: what a kill may leave.
-    with (self.folder / "metrics.csv").open("a") as file:
-      file.write("9999,0,0.1,0.2,0.3\n10002,0,0.")
-    self.finish(5, *intervals)
-
-  def test_a_damaged_checkpoint_is_passed_over_with_a_warning(self):
-    self.start(7, "--checkpoint_interval=3").wait()
-    self.damage_newest()
-    done = self.start(9).wait()
-    self.assertEqual(done.status, 0, done)
-    self.assertIn("resuming from step 6", done.stdout)
-    self.assertIn("damaged and is passed over", done.stderr)
-    assert_same_run(REPEAT_COPY, self.folder, self.unbroken(REPEAT_COPY, 9))
-
-  def test_flags_that_may_change_and_those_that_may_not(self):
-    self.start(4).wait()
-    before = files(self.folder)
-    refused = self.start(6, "--seed=7").wait()
-    self.assertEqual(refused.status, 1)
-    self.assertEqual(refused.stderr.count("\n"), 1, refused.stderr)
-    self.assertRegex(refused.stderr, r"^error: .*seed is 0 .* 7 now")
-    self.assertEqual(files(self.folder), before)
-
-    changed = self.start(
-      6, "--report_interval=2", "--checkpoint_interval=5"
-    ).wait()
-    self.assertEqual(changed.status, 0, changed)
-    lines = (self.folder / "metrics.csv").read_text().splitlines()
-    self.assertEqual([line.split(",")[0] for line in lines[1:]], ["4", "6"])
-    step, _, _ = restore(REPEAT_COPY, self.folder)
-    self.assertEqual(step, 6)
-    for name, old, new in (
-      ("num_training_iterations", 4, 6),
-      ("report_interval", 4, 2),
-      ("checkpoint_interval", -1, 5),
-    ):
-      said = [line for line in changed.stdout.splitlines() if name in line]
-      self.assertLen(said, 1, changed.stdout)
-      self.assertRegex(said[0], rf"{name}.*{old}\b.*\b{new}\b")
-
-
 class ConfigTest(absltest.TestCase):
   def test_the_flags_stand_for_the_config(self):
     # Or the processes and the runs in this one would not be comparable.
@@ -551,7 +239,3 @@ class ConfigTest(absltest.TestCase):
     written = pathlib.Path(folder) / "run" / "config.json"
     fields = json.loads(written.read_text())
     self.assertEqual(RunConfig.from_dict(fields), REPEAT_COPY)
-
-
-if __name__ == "__main__":
-  absltest.main()
