@@ -1,7 +1,18 @@
-"""Products written as XLA's CPU backend is fast at: docs/performance.md."""
+"""Products written as XLA's CPU backend is fast at: docs/performance.md.
+
+It is fast at matrix products whose left operand is summed over its last axis,
+and several times slower where that is the axis before, as JAX's own gradients
+have it. So gradients are written out here, in forms that are fast. The price is
+forward-mode differentiation (`jax.jvp` of a network), which JAX refuses for
+such functions; forward mode over reverse, as in `jax.hessian`, works.
+"""
 
 import jax
 import jax.numpy as jnp
+
+_OUTER = "...ki,...kj->...ij"
+_DOTS = "...hw,...nw->...hn"
+_WEIGHTED_SUMS = "...rn,...nw->...rw"
 
 # From so many slots on, single heads are padded.
 _FEWEST_SLOTS_PADDED = 128
@@ -25,16 +36,83 @@ def pad_heads(x: jax.Array, num_slots: int) -> jax.Array:
   return jnp.concatenate([x, 0 * x], axis=1)
 
 
-def outer(rows: list[jax.Array], columns: list[jax.Array]) -> jax.Array:
+@jax.custom_vjp
+def outer(rows: jax.Array, columns: jax.Array) -> jax.Array:
   """Returns the sum of outer products, Σₖ rows[k][i] columns[k][j].
 
   Args:
-    rows: K arrays of shape ``[..., I]``.
-    columns: K arrays of shape ``[..., J]``.
+    rows: Shape ``[..., K, I]``.
+    columns: Shape ``[..., K, J]``.
 
   Returns:
     Shape ``[..., I, J]``.
   """
-  return jnp.einsum(
-    "...ki,...kj->...ij", jnp.stack(rows, axis=-2), jnp.stack(columns, axis=-2)
-  )
+  return jnp.einsum(_OUTER, rows, columns)
+
+
+@jax.custom_vjp
+def dots(keys: jax.Array, words: jax.Array) -> jax.Array:
+  """Returns the inner product of each key with each word.
+
+  Args:
+    keys: Shape ``[..., H, W]``.
+    words: Shape ``[..., N, W]``.
+
+  Returns:
+    Shape ``[..., H, N]``.
+  """
+  return jnp.einsum(_DOTS, keys, words)
+
+
+@jax.custom_vjp
+def weighted_sums(weights: jax.Array, words: jax.Array) -> jax.Array:
+  """Returns the sum of words that each weighting names.
+
+  Args:
+    weights: Shape ``[..., R, N]``.
+    words: Shape ``[..., N, W]``.
+
+  Returns:
+    Shape ``[..., R, W]``.
+  """
+  return jnp.einsum(_WEIGHTED_SUMS, weights, words)
+
+
+_Pair = tuple[jax.Array, jax.Array]
+
+
+def _outer_backward(operands: _Pair, gradient: jax.Array) -> _Pair:
+  rows, columns = operands
+  of_rows = jnp.einsum("...kj,...ij->...ki", columns, gradient)
+  of_columns = jnp.einsum("...ki,...ij->...kj", rows, gradient)
+  return of_rows.astype(rows.dtype), of_columns.astype(columns.dtype)
+
+
+def _dots_backward(operands: _Pair, gradient: jax.Array) -> _Pair:
+  keys, words = operands
+  of_keys = jnp.einsum("...hn,...nw->...hw", gradient, words)
+  of_words = _turned_outer(gradient, keys)
+  return of_keys.astype(keys.dtype), of_words.astype(words.dtype)
+
+
+def _weighted_sums_backward(operands: _Pair, gradient: jax.Array) -> _Pair:
+  weights, words = operands
+  of_weights = jnp.einsum("...rw,...nw->...rn", gradient, words)
+  of_words = _turned_outer(weights, gradient)
+  return of_weights.astype(weights.dtype), of_words.astype(words.dtype)
+
+
+def _turned_outer(rows: jax.Array, columns: jax.Array) -> jax.Array:
+  """Returns what `outer` does, having turned the rows in memory first."""
+  # Without a barrier XLA would make one product of both again.
+  turned = jax.lax.optimization_barrier(jnp.swapaxes(rows, -1, -2))
+  return jnp.einsum("...ik,...kj->...ij", turned, columns)
+
+
+# What runs forward is the plain product and not the function itself, so that
+# these gradients can be differentiated forward.
+outer.defvjp(lambda *x: (jnp.einsum(_OUTER, *x), x), _outer_backward)
+dots.defvjp(lambda *x: (jnp.einsum(_DOTS, *x), x), _dots_backward)
+weighted_sums.defvjp(
+  lambda *x: (jnp.einsum(_WEIGHTED_SUMS, *x), x), _weighted_sums_backward
+)

@@ -17,7 +17,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from dnc_jax import _interface, addressing
+from dnc_jax import _interface, _products, addressing
 from dnc_jax._checks import at_least, one_of
 
 STRENGTHS = {"softplus": jax.nn.softplus, "oneplus": addressing.oneplus}
@@ -308,7 +308,7 @@ class MemoryAccess(hk.RNNCore):
     read_weights = self._read_weights(
       interface, memory, linkage, prev_state.read_weights
     )
-    read_words = jnp.einsum("brn,bnw->brw", read_weights, memory)
+    read_words = _products.weighted_sums(read_weights, memory)
     return read_words, AccessState(
       memory=memory,
       read_weights=read_weights,
@@ -330,12 +330,15 @@ class MemoryAccess(hk.RNNCore):
 
   def _parse(self, interface: jax.Array) -> Mapping[str, jax.Array]:
     """Returns the interface's quantities by name, each in its range."""
-    parts: dict[str, jax.Array] = {}
-    start = 0
-    for name, shape in self.interface_layout().items():
-      stop = start + math.prod(shape)
-      parts[name] = interface[:, start:stop].reshape(-1, *shape)
-      start = stop
+    layout = self.interface_layout()
+    # The gradient of a split is one concatenation; that of slices, a sum.
+    columns = jax.lax.split(
+      interface, [math.prod(shape) for shape in layout.values()], axis=1
+    )
+    parts = {
+      name: column.reshape(-1, *shape)
+      for (name, shape), column in zip(layout.items(), columns, strict=True)
+    }
     for name in ("erase_vectors", "free_gate", "allocation_gate", "write_gate"):
       parts[name] = jax.nn.sigmoid(parts[name])
     for name in ("write_strengths", "read_strengths"):

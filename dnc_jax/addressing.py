@@ -79,14 +79,14 @@ def content_weights(
   keys = _products.pad_heads(keys, num_slots)
   strengths = _products.pad_heads(strengths, num_slots)
   if mask is None:
-    dots = jnp.einsum("bhw,bnw->bhn", keys, memory)
+    dots = _products.dots(keys, memory)
     squares = jnp.sum(memory * memory, axis=-1)[:, None, :]
     key_squares = jnp.sum(keys * keys, axis=-1)
   else:
     # (k∘m)·(M∘m) = (k∘m∘m)·M, so no masked copy of the memory is made.
     mask_squares = mask * mask
-    dots = jnp.einsum("bhw,bnw->bhn", keys * mask_squares, memory)
-    squares = jnp.einsum("bhw,bnw->bhn", mask_squares, memory * memory)
+    dots = _products.dots(keys * mask_squares, memory)
+    squares = _products.dots(mask_squares, memory * memory)
     key_squares = jnp.sum(keys * keys * mask_squares, axis=-1)
   norms = jnp.sqrt(squares + EPSILON)
   key_norms = jnp.sqrt(key_squares + EPSILON)
@@ -313,11 +313,12 @@ def erase_and_write(
     if retention is not None and head == 0:
       scale = retention
     memory *= _products.outer(
-      [scale, -scale * where], [jnp.ones_like(erase), erase]
+      jnp.stack([scale, -scale * where], axis=1),
+      jnp.stack([jnp.ones_like(erase), erase], axis=1),
     )
   where = _products.pad_heads(write_weights, num_slots)
   words = _products.pad_heads(write_vectors, num_slots)
-  return memory + jnp.einsum("bhn,bhw->bnw", where, words)
+  return memory + _products.outer(where, words)
 
 
 def link(
@@ -350,9 +351,13 @@ def link(
   # rows, whose gradients XLA's CPU backend sums several times faster than those
   # of a broadcast (docs/performance.md).
   ones, zeros = jnp.ones_like(write_weights), jnp.zeros_like(write_weights)
-  kept = _products.outer([1 - write_weights, -ones], [ones, write_weights])
+  kept = _products.outer(
+    jnp.stack([1 - write_weights, -ones], axis=2),
+    jnp.stack([ones, write_weights], axis=2),
+  )
   added = _products.outer(
-    [write_weights, zeros], [prev_precedence_weights, zeros]
+    jnp.stack([write_weights, zeros], axis=2),
+    jnp.stack([prev_precedence_weights, zeros], axis=2),
   )
   new = kept * prev_link + added
   slots = jnp.arange(num_slots)

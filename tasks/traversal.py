@@ -102,6 +102,10 @@ LONG_LESSONS = (
   Lesson((12, 24), (2, 6), (5, 20)),
   Lesson((40, 64), (2, 6), (5, 20)),
 )
+# The last two of those apart: long walks learned on small graphs, where a step
+# is quick, then polished on large ones.
+LONG_SMALL_LESSONS = LONG_LESSONS[-2:-1]
+LONG_LARGE_LESSONS = LONG_LESSONS[-1:]
 LESSONS = {
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,
@@ -112,6 +116,8 @@ LESSONS = {
   "close": CLOSE_LESSONS,
   "close_large": CLOSE_LARGE_LESSONS,
   "long": LONG_LESSONS,
+  "long_small": LONG_SMALL_LESSONS,
+  "long_large": LONG_LARGE_LESSONS,
 }
 
 
