@@ -21,6 +21,7 @@ import optax
 from dnc_jax import _allocation
 from dnc_jax._checks import one_of
 from dnc_jax.config import ModelConfig, make_core
+from dnc_jax.interaction import Acting, ActingState, Environment, Episodes
 from dnc_jax.losses import Batch, Objective, Scores
 
 OPTIMISERS = ("rmsprop", "adam")
@@ -150,23 +151,63 @@ def make_forward(config: ModelConfig) -> hk.Transformed:
   """
 
   def forward(inputs: jax.Array) -> jax.Array:
-    core = step = make_core(config)
+    core = make_core(config)
     batch_size = inputs.shape[1]
-    if not is_small(config, batch_size):
-      policies = jax.checkpoint_policies
-      step = hk.remat(
-        core,
-        policy=policies.save_from_both_policies(
-          policies.dots_with_no_batch_dims_saveable,
-          policies.save_only_these_names(_allocation.ORDER),
-        ),
-        # A scan's body is not merged with its backward pass: nothing is lost.
-        prevent_cse=False,
-      )
-    outputs, _ = hk.dynamic_unroll(step, inputs, core.initial_state(batch_size))
+    outputs, _ = hk.dynamic_unroll(
+      _remat(core, config, batch_size), inputs, core.initial_state(batch_size)
+    )
     return cast(jax.Array, outputs)
 
   return hk.without_apply_rng(hk.transform(forward))
+
+
+def make_rollout(
+  config: ModelConfig, environment: Environment
+) -> hk.Transformed:
+  """Returns the model acting over whole episodes, from `Episodes` to outcomes.
+
+  Its parameters are those of `make_forward`, and so is what is kept for the
+  backward pass.
+
+  Args:
+    config: What the model is made of.
+    environment: What it acts in.
+
+  Returns:
+    ``init(key, episodes)`` and ``apply(params, episodes)``, which gives logits
+    ``[T, B, O]`` and the environment's outcomes ``[T, B, ...]``.
+  """
+
+  def rollout(episodes: Episodes) -> tuple[jax.Array, Any]:
+    core = make_core(config)
+    batch_size = episodes.inputs.shape[1]
+    acting = Acting(
+      _remat(core, config, batch_size), environment, episodes.world
+    )
+    state = ActingState(
+      core.initial_state(batch_size), environment.start(episodes.world)
+    )
+    steps = (episodes.inputs, episodes.mask, episodes.coins)
+    answers, _ = hk.dynamic_unroll(acting, steps, state)
+    return cast(tuple[jax.Array, Any], answers)
+
+  return hk.without_apply_rng(hk.transform(rollout))
+
+
+def _remat(core: hk.RNNCore, config: ModelConfig, batch_size: int) -> Any:
+  """Returns the core, computing again in the backward pass what it may."""
+  if is_small(config, batch_size):
+    return core
+  policies = jax.checkpoint_policies
+  return hk.remat(
+    core,
+    policy=policies.save_from_both_policies(
+      policies.dots_with_no_batch_dims_saveable,
+      policies.save_only_these_names(_allocation.ORDER),
+    ),
+    # A scan's body is not merged with its backward pass: nothing is lost.
+    prevent_cse=False,
+  )
 
 
 def init_state(
@@ -195,19 +236,22 @@ def init_state(
   )
 
 
-Update = Callable[[TrainState, Batch, int, int], tuple[TrainState, Scores]]
-Evaluate = Callable[[hk.Params, Batch, int], tuple[jax.Array, Scores]]
+Goal = Objective | Environment
+Update = Callable[
+  [TrainState, Batch | Episodes, int, int], tuple[TrainState, Scores]
+]
+Evaluate = Callable[[hk.Params, Batch | Episodes, int], tuple[Any, Scores]]
 
 
 def make_update(
-  config: ModelConfig, optimiser: OptimiserConfig, objective: Objective
+  config: ModelConfig, optimiser: OptimiserConfig, goal: Goal
 ) -> Update:
   """Returns one step of training, compiled.
 
   Args:
     config: The model.
     optimiser: How it is trained.
-    objective: What it is to do.
+    goal: What it is to do: score sequences, or act in an environment.
 
   Returns:
     ``update(state, batch, step, memory_size)``, which gives the next state and
@@ -223,13 +267,12 @@ def make_update(
 
   @functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
   def update(
-    state: TrainState, batch: Batch, step: int, memory_size: int
+    state: TrainState, batch: Batch | Episodes, step: int, memory_size: int
   ) -> tuple[TrainState, Scores]:
-    forward = make_forward(dataclasses.replace(config, memory_size=memory_size))
+    model = dataclasses.replace(config, memory_size=memory_size)
 
     def loss(params: hk.Params) -> tuple[jax.Array, Scores]:
-      logits = forward.apply(params, batch.inputs)
-      scores = objective(logits, batch.targets, batch.mask)
+      _, scores = _attempt(model, goal, params, batch)
       return scores.loss, scores
 
     gradients, scores = jax.grad(loss, has_aux=True)(state.params)
@@ -252,27 +295,39 @@ def make_update(
   return update
 
 
-def make_evaluate(config: ModelConfig, objective: Objective) -> Evaluate:
+def make_evaluate(config: ModelConfig, goal: Goal) -> Evaluate:
   """Returns how a model does on a batch, compiled.
 
   Args:
     config: The model.
-    objective: What it is to do.
+    goal: What it is to do.
 
   Returns:
     ``evaluate(params, batch, memory_size)``, which gives the logits
-    ``[T, B, O]`` and the scores.
+    ``[T, B, O]``, or the environment's outcomes ``[T, B, ...]``, and the
+    scores.
   """
 
   @functools.partial(jax.jit, static_argnums=2)
   def evaluate(
-    params: hk.Params, batch: Batch, memory_size: int
-  ) -> tuple[jax.Array, Scores]:
-    forward = make_forward(dataclasses.replace(config, memory_size=memory_size))
-    logits = forward.apply(params, batch.inputs)
-    return logits, objective(logits, batch.targets, batch.mask)
+    params: hk.Params, batch: Batch | Episodes, memory_size: int
+  ) -> tuple[Any, Scores]:
+    model = dataclasses.replace(config, memory_size=memory_size)
+    return _attempt(model, goal, params, batch)
 
   return evaluate
+
+
+def _attempt(
+  config: ModelConfig, goal: Goal, params: hk.Params, batch: Batch | Episodes
+) -> tuple[Any, Scores]:
+  """Returns what a model does with a batch, and its scores."""
+  if isinstance(batch, Episodes):
+    environment = cast(Environment, goal)
+    _, outcomes = make_rollout(config, environment).apply(params, batch)
+    return outcomes, environment.scores(outcomes)
+  logits = make_forward(config).apply(params, batch.inputs)
+  return logits, cast(Objective, goal)(logits, batch.targets, batch.mask)
 
 
 def num_params(params: Mapping[str, Any]) -> int:

@@ -26,7 +26,7 @@ from scripts.measure import (
 )
 from scripts.saved import RunConfig, pretrained_folder, restore_params
 from tasks import cities, underground
-from tasks.base import SequenceTask
+from tasks.base import Task
 
 PRETRAINED = flags.DEFINE_string(
   "pretrained", None, "Name of weights that ship, a folder below pretrained/."
@@ -148,7 +148,7 @@ def main(argv: Sequence[str]) -> None:
   print(json.dumps(result))
 
 
-def _table(task: SequenceTask, measured: Measured, episodes: int) -> str:
+def _table(task: Task, measured: Measured, episodes: int) -> str:
   """Returns the measurements as a table of one row."""
   columns = {
     "sequences": str(episodes),

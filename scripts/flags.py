@@ -20,7 +20,7 @@ from dnc_jax.config import CONTROLLERS
 from dnc_jax.training import OPTIMISERS, OptimiserConfig
 from scripts.presets import PRESETS
 from scripts.saved import RunConfig
-from tasks import traversal
+from tasks import route_environment, shortest_path, traversal
 
 FLAGS = flags.FLAGS
 
@@ -145,7 +145,10 @@ def define_task_flags() -> None:
   flags.DEFINE_integer("min_repeats", None, "Fewest times to repeat them.")
   flags.DEFINE_integer("max_repeats", None, "Most times to repeat them.")
   flags.DEFINE_enum(
-    "lessons", None, list(traversal.LESSONS), "Lessons of traversal, by name."
+    "lessons",
+    None,
+    sorted({*traversal.LESSONS, *shortest_path.LESSONS}),
+    "Lessons of a graph task, by name.",
   )
   flags.DEFINE_integer(
     "num_queries", None, "Walks asked for on each graph of traversal."
@@ -156,6 +159,29 @@ def define_task_flags() -> None:
   flags.DEFINE_bool(
     "close_labels", None, "Draws half of a graph's labels from few digits."
   )
+  flags.DEFINE_integer(
+    "planning_steps", None, "Steps to think between a query and its answer."
+  )
+  flags.DEFINE_float(
+    "planning_per_edge", None, "As many more for each edge of the graph."
+  )
+  flags.DEFINE_integer(
+    "extra_steps", None, "Moves beyond the shortest path's before a walk ends."
+  )
+  flags.DEFINE_float(
+    "planner_fraction",
+    None,
+    "How likely a move in training is the planner's (DAgger's beta).",
+  )
+  flags.DEFINE_enum(
+    "target",
+    None,
+    route_environment.TARGETS,
+    "Which first steps are right: all shortest ones, one, or all evenly.",
+  )
+  flags.DEFINE_integer(
+    "slack", None, "Steps too long at which a lesson's path still counts."
+  )
 
 
 TASK_OPTIONS = {
@@ -164,6 +190,10 @@ TASK_OPTIONS = {
   ),
   "copy": ("num_bits", "min_length", "max_length"),
   "traversal": ("lessons", "num_queries", "small_pools", "close_labels"),
+  "shortest_path": (
+    "lessons", "planning_steps", "planning_per_edge", "extra_steps",
+    "planner_fraction", "target", "slack", "small_pools", "close_labels",
+  ),
 }  # fmt: skip
 
 

@@ -6,19 +6,21 @@ import time
 from collections.abc import Callable
 
 import haiku as hk
+import jax
 import numpy as np
 
 from dnc_jax import training
+from dnc_jax.interaction import Episodes
 from dnc_jax.losses import Batch
 from scripts.saved import RunConfig
 from tasks import graphs, traversal
-from tasks.base import SequenceTask
+from tasks.base import Task
 
 # Slots for each step. With one, a network overwrites what it still needs; many
 # more than in training can blur its look-ups: docs/results.md.
 _SLOTS_PER_STEP = 1.5
 
-Sampler = Callable[[np.random.Generator, int], Batch]
+Sampler = Callable[[np.random.Generator, int], Batch | Episodes]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Measured:
 def measure(
   config: RunConfig,
   params: hk.Params,
-  task: SequenceTask,
+  task: Task,
   sample: Sampler,
   *,
   episodes: int,
@@ -69,7 +71,7 @@ def measure(
     The measurements.
   """
   began = time.monotonic()
-  evaluate = training.make_evaluate(config.model, task.objective)
+  evaluate = training.make_evaluate(config.model, task.test_objective)
   right, count, losses = [], [], []
   picture = ""
   batch_size = min(batch_size, episodes)
@@ -77,12 +79,12 @@ def measure(
     batch = sample(np.random.default_rng([seed, index]), batch_size)
     if memory_size is None:
       memory_size = safe_memory_size(config, len(batch.inputs))
-    logits, scores = evaluate(params, batch, memory_size)
+    answer, scores = evaluate(params, batch, memory_size)
     right.append(np.asarray(scores.right))
     count.append(np.asarray(scores.count))
     losses.append(float(scores.loss))
     if not picture:
-      picture = task.render(batch, np.asarray(logits))
+      picture = task.render(batch, jax.device_get(answer))
   rights = np.concatenate(right)[:episodes]
   counts = np.concatenate(count)[:episodes]
   return Measured(
@@ -137,10 +139,10 @@ def map_sampler(edges: np.ndarray, path_length: int) -> Sampler:
   return sample
 
 
-def lesson_sampler(task: SequenceTask, lesson: int) -> Sampler:
+def lesson_sampler(task: Task, lesson: int) -> Sampler:
   """Returns what draws sequences of a lesson, all padded to its length."""
 
-  def sample(rng: np.random.Generator, batch_size: int) -> Batch:
+  def sample(rng: np.random.Generator, batch_size: int) -> Batch | Episodes:
     lessons = np.full(batch_size, lesson, np.int32)
     return task.sample(rng, lessons, length=task.length(lesson))
 

@@ -104,4 +104,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "batch_size": 16,
     "length_multiple": 32,
   },
+  # From weights that look triples up, as those of city_close do.
+  "routes": {
+    **{k: v for k, v in _GRAPH_MODEL.items() if k != "num_queries"},
+    "task": "shortest_path",
+    "lessons": "city",
+    "word_size": 64,
+    "mask_floor": 0.0,
+    "learning_rate": 5e-4,
+    "warmup_steps": 100,
+    "batch_size": 32,
+    "max_grad_norm": 1,
+    "length_multiple": 16,
+    "advance_interval": 50,
+  },
 }

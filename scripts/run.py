@@ -14,6 +14,7 @@ import numpy as np
 
 from dnc_jax import curriculum, metrics, training
 from dnc_jax.checkpoint import Checkpoints
+from dnc_jax.interaction import Episodes
 from dnc_jax.losses import Batch, Scores
 from scripts.saved import (
   RunConfig,
@@ -105,7 +106,7 @@ class Run:
     """Lesson of the curriculum that the run is at, from 0."""
     return self._progress.lesson
 
-  def batch(self, step: int) -> tuple[Batch, int]:
+  def batch(self, step: int) -> tuple[Batch | Episodes, int]:
     """Returns the batch of a step at the present lesson, and its slots."""
     rng = np.random.default_rng([self.config.seed, step])
     lessons = curriculum.example_lessons(
@@ -162,9 +163,11 @@ class Run:
   def picture(self) -> str:
     """Returns a picture of a new sequence and the network's answer to it."""
     batch, slots = self.batch(self.step)
-    evaluate = training.make_evaluate(self.config.model, self._task.objective)
-    logits, _ = evaluate(self._state.params, batch, slots)
-    return self._task.render(batch, np.asarray(logits))
+    evaluate = training.make_evaluate(
+      self.config.model, self._task.test_objective
+    )
+    answer, _ = evaluate(self._state.params, batch, slots)
+    return self._task.render(batch, jax.device_get(answer))
 
   def close(self) -> None:
     """Closes the file of metrics."""
@@ -279,16 +282,17 @@ def carry_on(
   return stop.signal
 
 
-def _pad(batch: Batch, multiple: int) -> Batch:
+def _pad(batch: Batch | Episodes, multiple: int) -> Batch | Episodes:
   """Returns a batch with steps added, of zeros, up to a multiple."""
   missing = -len(batch.inputs) % multiple
+  steps = [
+    x for x in batch._fields if x in ("inputs", "targets", "mask", "coins")
+  ]
 
   def pad(array: np.ndarray) -> np.ndarray:
     widths = [(0, missing)] + [(0, 0)] * (array.ndim - 1)
     return np.pad(array, widths)
 
   return batch._replace(
-    inputs=pad(np.asarray(batch.inputs)),
-    targets=pad(np.asarray(batch.targets)),
-    mask=pad(np.asarray(batch.mask)),
+    **{name: pad(np.asarray(getattr(batch, name))) for name in steps}
   )

@@ -12,7 +12,7 @@ import jax
 import tasks
 from dnc_jax import ModelConfig, curriculum, training, widen_words
 from dnc_jax.checkpoint import Checkpoints, load_params
-from tasks.base import SequenceTask
+from tasks.base import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class RunConfig:
     except (KeyError, TypeError) as error:
       raise ValueError(f"This is not a run's config: {error}.") from None
 
-  def make_task(self) -> SequenceTask:
+  def make_task(self) -> Task:
     """Returns the task."""
     return tasks.make(self.task, **self.task_options)
 

@@ -4,21 +4,25 @@ import dataclasses
 import typing
 from typing import Any
 
-from tasks import traversal
-from tasks.base import SequenceTask
+from tasks import shortest_path, traversal
+from tasks.base import Task
 from tasks.copy_task import Copy
 from tasks.repeat_copy import RepeatCopy
+from tasks.shortest_path import ShortestPath
 from tasks.traversal import Traversal
 
-TASKS: dict[str, type[SequenceTask]] = {
-  task.name: task for task in (RepeatCopy, Copy, Traversal)
+TASKS: dict[str, type[Task]] = {
+  task.name: task for task in (RepeatCopy, Copy, Traversal, ShortestPath)
 }
 
 # Options that are given by the name of a value.
-_NAMED = {("traversal", "lessons"): traversal.LESSONS}
+_NAMED = {
+  ("traversal", "lessons"): traversal.LESSONS,
+  ("shortest_path", "lessons"): shortest_path.LESSONS,
+}
 
 
-def make(name: str, **options: Any) -> SequenceTask:
+def make(name: str, **options: Any) -> Task:
   """Returns a task by its name.
 
   >>> make("repeat_copy", max_length=5).length(0)
@@ -28,7 +32,7 @@ def make(name: str, **options: Any) -> SequenceTask:
 
   Args:
     name: One of `TASKS`.
-    **options: Fields of the task, other than its defaults. Those of traversal's
+    **options: Fields of the task, other than its defaults. The values of
       ``lessons`` are named, as in `tasks.traversal.LESSONS`.
 
   Raises:

@@ -1,15 +1,16 @@
 """What a task is, to the scripts that train and evaluate on it."""
 
 import abc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from dnc_jax.interaction import Environment, Episodes
 from dnc_jax.losses import Batch, Objective
 
 
-class SequenceTask(abc.ABC):
-  """A task whose inputs do not depend on what the network answers.
+class Task(abc.ABC):
+  """What sequence tasks and interactive tasks have in common.
 
   A batch depends on nothing but the generator and the arguments: a caller that
   makes the generator from ``[seed, step]`` gets the same batch for the same
@@ -40,8 +41,13 @@ class SequenceTask(abc.ABC):
 
   @property
   @abc.abstractmethod
-  def objective(self) -> Objective:
+  def objective(self) -> Objective | Environment:
     """What is trained for and counted."""
+
+  @property
+  def test_objective(self) -> Objective | Environment:
+    """What is counted when a network is tested."""
+    return self.objective
 
   @abc.abstractmethod
   def sample(
@@ -50,13 +56,13 @@ class SequenceTask(abc.ABC):
     lessons: np.ndarray,
     *,
     length: int | None = None,
-  ) -> Batch:
-    """Draws one sequence for each lesson named.
+  ) -> Batch | Episodes:
+    """Draws one sequence or episode for each lesson named.
 
     Args:
       rng: Source of all randomness, consumed.
-      lessons: Lesson of each sequence, in [0, num_lessons). Shape ``[B]``.
-      length: T, to which the batch is padded; the longest sequence's if None.
+      lessons: Lesson of each, in [0, num_lessons). Shape ``[B]``.
+      length: T, to which the batch is padded; the longest one's if None.
 
     Returns:
       The batch, in numpy arrays.
@@ -72,6 +78,39 @@ class SequenceTask(abc.ABC):
     return None
 
   @abc.abstractmethod
+  def render(self, batch: Any, answer: Any = None, index: int = 0) -> str:
+    """Returns a picture for people of one sequence of a batch.
+
+    Args:
+      batch: As `sample` gives it.
+      answer: The network's: logits ``[T, B, O]`` of a sequence task, shown
+        beside the targets; the outcomes of an interactive task.
+      index: Which sequence of the batch.
+
+    Returns:
+      Lines of text.
+    """
+
+
+class SequenceTask(Task):
+  """A task whose inputs do not depend on what the network answers."""
+
+  @property
+  @abc.abstractmethod
+  def objective(self) -> Objective:
+    """What is trained for and counted."""
+
+  @abc.abstractmethod
+  def sample(
+    self,
+    rng: np.random.Generator,
+    lessons: np.ndarray,
+    *,
+    length: int | None = None,
+  ) -> Batch:
+    """Draws sequences; see `Task.sample`."""
+
+  @abc.abstractmethod
   def solve(self, inputs: np.ndarray) -> np.ndarray:
     """Returns the right outputs, from the inputs alone.
 
@@ -82,17 +121,37 @@ class SequenceTask(abc.ABC):
       Logits that are right on every scored step. Shape ``[T, B, O]``.
     """
 
+
+class InteractiveTask(Task):
+  """A task in which the network's own moves come back to it as input."""
+
+  @property
   @abc.abstractmethod
-  def render(
-    self, batch: Batch, logits: np.ndarray | None = None, index: int = 0
-  ) -> str:
-    """Returns a picture for people of one sequence of a batch.
+  def objective(self) -> Environment:
+    """What is trained in."""
+
+  @property
+  @abc.abstractmethod
+  def test_objective(self) -> Environment:
+    """What is tested in, where no one helps."""
+
+  @abc.abstractmethod
+  def sample(
+    self,
+    rng: np.random.Generator,
+    lessons: np.ndarray,
+    *,
+    length: int | None = None,
+  ) -> Episodes:
+    """Draws episodes; see `Task.sample`."""
+
+  @abc.abstractmethod
+  def solve(self, heard: np.ndarray) -> np.ndarray:
+    """Returns the best next move, from what was heard alone.
 
     Args:
-      batch: As `sample` gives it.
-      logits: The network's answer, shown beside the targets. ``[T, B, O]``.
-      index: Which sequence of the batch.
+      heard: All that the network would have heard so far. Shape ``[t, B, I]``.
 
     Returns:
-      Lines of text.
+      Logits whose move is right wherever one is asked for. Shape ``[B, O]``.
     """

@@ -1,0 +1,215 @@
+"""The world that shortest paths are walked in, as an `Environment`.
+
+A network's answer is renormalised over the triples that leave the node it is
+at, so that every move is along an edge:
+
+    p(k) ∝ exp Σ_d logit[d, digit d of triple k]
+
+Shapes: T steps, B episodes, N nodes at most, K edges at most that leave a node.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dnc_jax.losses import Array, Scores
+from tasks import graphs, routes
+
+TARGETS = ("all", "one", "even")
+
+# In place of a logit of what cannot be; finite, so that gradients are.
+_NEVER = -1e9
+
+
+class World(NamedTuple):
+  """What the environment knows of each episode.
+
+  Attributes:
+    digits: The nine digits of the triple of each edge. Shape ``[B, N, K, 9]``.
+    neighbours: Where each edge leads. Shape ``[B, N, K]``.
+    legal: Whether there is such an edge. Shape ``[B, N, K]``.
+    distance: Steps from each node to the destination,
+      `routes.UNREACHABLE` where there is no path. Shape ``[B, N]``.
+    source: Node to start from. Shape ``[B]``.
+  """
+
+  digits: Array  # [B, N, K, 9]
+  neighbours: Array  # [B, N, K]
+  legal: Array  # [B, N, K]
+  distance: Array  # [B, N]
+  source: Array  # [B]
+
+
+class WalkState(NamedTuple):
+  """State of a `RouteEnvironment`.
+
+  Attributes:
+    node: Where the walk is. Shape ``[B]``, int32.
+    taken: The triple of the move before, zeros before the first. Shape
+      ``[B, 90]``.
+    going: Whether the walk has neither arrived nor lost its way. Shape
+      ``[B]``, bool.
+  """
+
+  node: jax.Array  # [B]
+  taken: jax.Array  # [B, 90]
+  going: jax.Array  # [B]
+
+
+class Moves(NamedTuple):
+  """Outcome of a step.
+
+  Attributes:
+    moving: Whether there was a move. Shape ``[B]``, bool.
+    loss: Cross-entropy to the target, in nats. Shape ``[B]``.
+    excess: Steps by which the network's own choice is longer than the shortest
+      path: 0 where it is optimal. Shape ``[B]``, int32.
+    node: Where the walk was. Shape ``[B]``, int32.
+    edge: Which of its edges was taken. Shape ``[B]``, int32.
+    remaining: Steps to the destination after the move. Shape ``[B]``, int32.
+  """
+
+  moving: jax.Array  # [B]
+  loss: jax.Array  # [B]
+  excess: jax.Array  # [B]
+  node: jax.Array  # [B]
+  edge: jax.Array  # [B]
+  remaining: jax.Array  # [B]
+
+
+@dataclasses.dataclass(frozen=True)
+class RouteEnvironment:
+  """Walks over graphs; see `dnc_jax.interaction.Environment`.
+
+  Attributes:
+    planner_fraction: β, how likely the planner moves and not the network.
+    target: Which first steps are right, as `ShortestPath.target`.
+    slack: Steps that an episode may be too long by and still count as right.
+  """
+
+  planner_fraction: float = 0.0
+  target: str = "all"
+  slack: int = 0
+
+  def start(self, world: World) -> WalkState:
+    """Returns the state before the first step: at the source."""
+    source = jnp.asarray(world.source, jnp.int32)
+    return WalkState(
+      node=source,
+      taken=jnp.zeros([len(source), graphs.TRIPLE_SIZE]),
+      going=jnp.ones(len(source), bool),
+    )
+
+  def hear(
+    self, state: WalkState, inputs: jax.Array, mask: jax.Array
+  ) -> jax.Array:
+    """Returns the inputs with the last move; zeros once the walk is over."""
+    asked = (mask > 0)[:, None]
+    taken = jnp.where(asked, state.taken, 0)
+    channels = graphs.INPUT_SIZE - graphs.TRIPLE_SIZE
+    heard = inputs + jnp.pad(taken, ((0, 0), (0, channels)))
+    return jnp.where(asked & ~state.going[:, None], 0, heard)
+
+  def act(
+    self,
+    world: World,
+    state: WalkState,
+    logits: jax.Array,
+    mask: jax.Array,
+    coins: jax.Array,
+  ) -> tuple[WalkState, Moves]:
+    """Moves by the planner or the network, as the coins fall."""
+    rows = jnp.arange(len(logits))
+    triples = jax.nn.one_hot(
+      jnp.asarray(world.digits)[rows, state.node], graphs.BASE
+    )  # [B, K, 9, 10]
+    triples = triples.reshape(*triples.shape[:2], -1)
+    leads_to = jnp.asarray(world.neighbours)[rows, state.node]  # [B, K]
+    legal = jnp.asarray(world.legal)[rows, state.node]
+    distance = jnp.asarray(world.distance)
+    here = distance[rows, state.node]
+    there = distance[rows[:, None], leads_to]  # [B, K]
+    best = legal & (there == here[:, None] - 1)
+
+    scores = jnp.einsum("bko,bo->bk", triples, logits)
+    log_chances = jax.nn.log_softmax(jnp.where(legal, scores, _NEVER))
+    choice = jnp.where(legal, scores, _NEVER).argmax(axis=-1)
+    planned = best.argmax(axis=-1)
+    moving = (mask > 0) & state.going
+    edge = jnp.where(coins < self.planner_fraction, planned, choice)
+    remaining = there[rows, edge]
+    outcome = Moves(
+      moving=moving,
+      loss=jnp.where(moving, self._loss(log_chances, best, planned), 0),
+      excess=there[rows, choice] + 1 - here,
+      node=state.node,
+      edge=edge,
+      remaining=remaining,
+    )
+    over = (remaining == 0) | (remaining >= routes.UNREACHABLE)
+    state = WalkState(
+      node=jnp.where(moving, leads_to[rows, edge], state.node),
+      taken=jnp.where(moving[:, None], triples[rows, edge], state.taken),
+      going=state.going & ~(moving & over),
+    )
+    return state, outcome
+
+  def scores(self, outcomes: Moves) -> Scores:
+    """Returns the mean loss of a move, and right moves of all made.
+
+    An episode whose choices cost no more than the slack counts as all right.
+    """
+    count = outcomes.moving.sum(axis=0)
+    cost = (outcomes.excess * outcomes.moving).sum(axis=0)
+    right = ((outcomes.excess == 0) & outcomes.moving).sum(axis=0)
+    return Scores(
+      loss=outcomes.loss.sum() / jnp.maximum(count.sum(), 1),
+      right=jnp.where(cost <= self.slack, count, right),
+      count=count,
+    )
+
+  def _loss(
+    self, log_chances: jax.Array, best: jax.Array, planned: jax.Array
+  ) -> jax.Array:
+    """Returns the cross-entropy to the target, shape ``[B]``."""
+    if self.target == "one":
+      return -log_chances[jnp.arange(len(planned)), planned]
+    if self.target == "even":
+      total = jnp.where(best, log_chances, 0).sum(axis=-1)
+      return -total / jnp.maximum(best.sum(axis=-1), 1)
+    return -jax.nn.logsumexp(jnp.where(best, log_chances, _NEVER), axis=-1)
+
+
+def world(
+  drawn: graphs.Graphs, distance: np.ndarray, source: np.ndarray
+) -> World:
+  """Returns what the environment knows of graphs and of where to go.
+
+  Args:
+    drawn: B graphs.
+    distance: Steps from each node to the destination. Shape ``[B, N]``.
+    source: Where to start from. Shape ``[B]``.
+  """
+  rows = np.arange(len(source))[:, None, None]
+  most_edges = drawn.neighbours.shape[-1]
+  legal = np.arange(most_edges) < drawn.degrees[..., None]
+  labels = np.stack(
+    [
+      np.broadcast_to(drawn.node_labels[..., None], legal.shape),
+      drawn.edge_labels,
+      drawn.node_labels[rows, drawn.neighbours],
+    ],
+    axis=-1,
+  )  # [B, N, K, 3]
+  places = graphs.BASE ** np.arange(graphs.DIGITS)[::-1]
+  digits = np.maximum(labels, 0)[..., None] // places % graphs.BASE
+  return World(
+    digits=digits.reshape(*legal.shape, -1).astype(np.int32),
+    neighbours=drawn.neighbours.astype(np.int32),
+    legal=legal,
+    distance=distance.astype(np.int32),
+    source=source.astype(np.int32),
+  )
