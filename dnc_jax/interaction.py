@@ -21,8 +21,8 @@ class Episodes(NamedTuple):
 
   Attributes:
     inputs: What the network hears whatever it does. Shape ``[T, B, I]``.
-    mask: 1 on the steps at which a move may be asked for, else 0. Shape
-      ``[T, B]``.
+    mask: Above 0 on the steps at which a move may be asked for, else 0; tells
+      queries of one episode apart by their number, from 1. Shape ``[T, B]``.
     coins: Uniform numbers in [0, 1), the chance of each step. Shape ``[T, B]``.
     world: What the environment knows of each episode; every array of it has a
       leading batch axis.

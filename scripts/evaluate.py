@@ -3,30 +3,38 @@
     python -m scripts.evaluate --task=repeat_copy --checkpoint_dir=runs/mine
     python -m scripts.evaluate --task=traversal --pretrained=traversal \
         --map=zone1 --path_length=7
+    python -m scripts.evaluate --task=shortest_path --checkpoint_dir=runs/mine \
+        --map=interchanges --every_length
 
 Prints a table for people and, as the last line of standard output, one JSON
 object.
 """
 
 import json
+import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import haiku as hk
 import jax
+import numpy as np
 from absl import flags
 
 import tasks
 from scripts import flags as shared
 from scripts.measure import (
   Measured,
+  Sampler,
   check_memory_size,
   lesson_sampler,
   map_sampler,
   measure,
+  route_sampler,
 )
 from scripts.saved import RunConfig, pretrained_folder, restore_params
-from tasks import cities, underground
+from tasks import cities, graphs, routes, underground
 from tasks.base import Task
+from tasks.shortest_path import ShortestPath
 
 PRETRAINED = flags.DEFINE_string(
   "pretrained", None, "Name of weights that ship, a folder below pretrained/."
@@ -34,11 +42,21 @@ PRETRAINED = flags.DEFINE_string(
 MAP = flags.DEFINE_string(
   "map",
   None,
-  f"Map to walk, for traversal: {', '.join(underground.MAPS)}, or a CSV file "
-  "with columns from, to, line, direction.",
+  "Map to walk, for traversal and shortest_path: "
+  f"{', '.join(underground.MAPS)}, or a CSV file with columns from, to, line, "
+  "direction.",
 )
 PATH_LENGTH = flags.DEFINE_integer(
-  "path_length", 7, "Steps of a walk over the map.", lower_bound=1
+  "path_length",
+  None,
+  "Steps of a walk over the map, 7 if not given; of the shortest path between "
+  "two stations, 4 if not given.",
+  lower_bound=1,
+)
+EVERY_LENGTH = flags.DEFINE_bool(
+  "every_length",
+  False,
+  "For shortest_path: a row for each length that the map's paths have.",
 )
 EPISODES = flags.DEFINE_integer(
   "episodes", 1000, "Sequences to measure on.", lower_bound=1
@@ -97,72 +115,193 @@ def main(argv: Sequence[str]) -> None:
       f"{trained.output_size}, but with {changed} the task has {sizes[0]} and "
       f"{sizes[1]}."
     )
-  result: dict[str, object] = {"task": config.task}
-  if place is not None:
-    if config.task != "traversal":
-      raise ValueError(f"--map is for traversal, not for {config.task}.")
-    if MEMORY_SIZE.value is None:
-      check_memory_size(config, place.name, len(place.edges))
-    sample = map_sampler(place.edges, PATH_LENGTH.value)
-    what = (
-      f"{PATH_LENGTH.value}-step walks on {place.name} ({len(place.nodes)} "
-      f"stations, {len(place.edges)} edges)"
-    )
-    result |= {"map": place.name, "path_length": PATH_LENGTH.value}
-  else:
-    lesson = task.num_lessons if LESSON.value is None else LESSON.value
-    if not 1 <= lesson <= task.num_lessons:
-      raise ValueError(
-        f"lesson must be from 1 to {task.num_lessons}, got {lesson}."
-      )
-    sample = lesson_sampler(task, lesson - 1)
-    what = f"lesson {lesson} of {task.num_lessons}"
-    result["lesson"] = lesson
   if MEMORY_SIZE.value is not None and MEMORY_SIZE.value < 1:
     raise ValueError(
       f"memory_size must be at least 1, got {MEMORY_SIZE.value}."
     )
-  measured = measure(
-    config,
-    params,
-    task,
-    sample,
-    episodes=EPISODES.value,
-    batch_size=EVAL_BATCH_SIZE.value,
-    seed=EVAL_SEED.value,
-    memory_size=MEMORY_SIZE.value,
-  )
+  if EVERY_LENGTH.value and (place is None or config.task != "shortest_path"):
+    raise ValueError("--every_length is for shortest_path with a --map.")
+  network = Network(config, params, task)
   device = jax.devices()[0].device_kind
+  if place is None:
+    found = [_on_a_lesson(network)]
+  elif config.task not in ("traversal", "shortest_path"):
+    raise ValueError(
+      f"--map is for traversal and shortest_path, not for {config.task}."
+    )
+  else:
+    if MEMORY_SIZE.value is None:
+      check_memory_size(config, place.name, len(place.edges))
+    on_map = _walks if config.task == "traversal" else _routes
+    found = on_map(network, place)
+  main_one = found[0]
   if SHOW.value:
-    print(measured.picture)
-  print(f"{config.task}: {what}, {where}, on {device}")
-  print(_table(task, measured, EPISODES.value))
-  result |= {
-    "episodes": EPISODES.value,
-    "accuracy": measured.accuracy,
-    "unit_accuracy": measured.unit_accuracy,
-    "loss": measured.loss,
-    "memory_size": measured.memory_size,
-    "seed": EVAL_SEED.value,
-  }
-  print(json.dumps(result))
+    print(main_one.measured.picture)
+  print(f"{config.task}: {main_one.what}, {where}, on {device}")
+  rows = [
+    x.cells | {"sequences": str(x.episodes)} | _cells(task, x.measured)
+    for x in found
+  ]
+  print(_table(rows))
+  print(json.dumps(_json(config, found)))
 
 
-def _table(task: Task, measured: Measured, episodes: int) -> str:
-  """Returns the measurements as a table of one row."""
-  columns = {
-    "sequences": str(episodes),
+class Network(NamedTuple):
+  """A trained network, and the task that it is to do."""
+
+  config: RunConfig
+  params: hk.Params
+  task: Task
+
+  def measure(self, sample: Sampler, episodes: int) -> Measured:
+    """Measures it on what the sampler draws, as the flags say."""
+    return measure(
+      self.config,
+      self.params,
+      self.task,
+      sample,
+      episodes=episodes,
+      batch_size=EVAL_BATCH_SIZE.value,
+      seed=EVAL_SEED.value,
+      memory_size=MEMORY_SIZE.value,
+    )
+
+
+class Found(NamedTuple):
+  """What was measured.
+
+  Attributes:
+    what: On what, in words.
+    fields: The same, by name.
+    cells: What comes before the measurements in a row of the table, by heading.
+    episodes: Sequences measured.
+    measured: The measurements.
+  """
+
+  what: str
+  fields: dict[str, Any]
+  cells: dict[str, str]
+  episodes: int
+  measured: Measured
+
+
+def _on_a_lesson(network: Network) -> Found:
+  """Measures on the lesson that the flags name."""
+  last = network.task.num_lessons
+  lesson = last if LESSON.value is None else LESSON.value
+  if not 1 <= lesson <= last:
+    raise ValueError(f"lesson must be from 1 to {last}, got {lesson}.")
+  measured = network.measure(
+    lesson_sampler(network.task, lesson - 1), EPISODES.value
+  )
+  what = f"lesson {lesson} of {last}"
+  return Found(what, {"lesson": lesson}, {}, EPISODES.value, measured)
+
+
+def _walks(network: Network, place: underground.Map) -> list[Found]:
+  """Measures random walks over a map."""
+  steps = 7 if PATH_LENGTH.value is None else PATH_LENGTH.value
+  measured = network.measure(map_sampler(place.edges, steps), EPISODES.value)
+  what = f"{steps}-step walks on {_describe(place)}"
+  fields = {"map": place.name, "path_length": steps}
+  return [Found(what, fields, {}, EPISODES.value, measured)]
+
+
+def _routes(network: Network, place: underground.Map) -> list[Found]:
+  """Measures routes over a map, those of the length asked for first."""
+  one = graphs.labelled_copies(np.random.default_rng(0), place.edges, 1)
+  between, chance = routes.distances(one)[0], routes.chance(one)[0]
+  lengths = np.unique(between[(between > 0) & (between < routes.UNREACHABLE)])
+  wanted = 4 if PATH_LENGTH.value is None else PATH_LENGTH.value
+  if wanted not in lengths:
+    raise ValueError(
+      f"path_length must be from {lengths[0]} to {lengths[-1]} on the map "
+      f"{place.name}, got {wanted}."
+    )
+  order = [wanted]
+  if EVERY_LENGTH.value:
+    order += [length for length in lengths.tolist() if length != wanted]
+  found = []
+  for length in order:
+    pairs = np.argwhere(between == length)
+    # In random order, so that some of them are a fair sample of all.
+    np.random.default_rng([EVAL_SEED.value, length]).shuffle(pairs)
+    episodes = min(len(pairs), EPISODES.value)
+    sampler = route_sampler(
+      cast(ShortestPath, network.task), place.edges, pairs
+    )
+    by_chance = float(chance[between == length].mean())
+    found.append(
+      Found(
+        f"shortest paths on {_describe(place)}",
+        {
+          "map": place.name,
+          "path_length": length,
+          "pairs": len(pairs),
+          "by_chance": by_chance,
+        },
+        {
+          "steps": str(length),
+          "pairs": str(len(pairs)),
+          "by chance": f"{by_chance:.2%}",
+        },
+        episodes,
+        network.measure(sampler, episodes),
+      )
+    )
+  return found
+
+
+def _describe(place: underground.Map) -> str:
+  return f"{place.name} ({len(place.nodes)} stations, {len(place.edges)} edges)"
+
+
+def _json(config: RunConfig, found: list[Found]) -> dict[str, Any]:
+  """Returns what machines read: the first, and the others below it."""
+  rows = [
+    x.fields
+    | {
+      "episodes": x.episodes,
+      "accuracy": x.measured.accuracy,
+      "unit_accuracy": x.measured.unit_accuracy,
+      "loss": x.measured.loss,
+      "memory_size": x.measured.memory_size,
+      "seed": EVAL_SEED.value,
+    }
+    | {
+      name: None if math.isnan(value) else value
+      for name, value in x.measured.summary.items()
+    }
+    for x in found
+  ]
+  result = {"task": config.task} | rows[0]
+  return result | ({"every_length": rows} if len(rows) > 1 else {})
+
+
+def _cells(task: Task, measured: Measured) -> dict[str, str]:
+  """Returns measurements as cells of a table, by heading."""
+  summary = measured.summary
+  cells = {
     "all right": f"{measured.accuracy:.2%}",
     f"{task.unit}s right": f"{measured.unit_accuracy:.3%}",
+  }
+  if "arrived" in summary:
+    cells["arrived"] = f"{summary['arrived']:.2%}"
+    cells["too long by"] = f"{summary['excess']:.2f}"
+  return cells | {
     "loss": f"{measured.loss:.4f}",
     "slots": str(measured.memory_size),
     "seconds": f"{measured.seconds:.1f}",
   }
-  widths = [max(map(len, pair)) for pair in columns.items()]
-  rows = [columns.keys(), columns.values()]
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+  """Returns cells by heading as the lines of a table."""
+  lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
   return "\n".join(
-    "  ".join(cell.rjust(width) for cell, width in zip(row, widths))
-    for row in rows
+    "  ".join(cell.rjust(width) for cell, width in zip(line, widths))
+    for line in lines
   )
 
 

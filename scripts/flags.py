@@ -151,7 +151,7 @@ def define_task_flags() -> None:
     "Lessons of a graph task, by name.",
   )
   flags.DEFINE_integer(
-    "num_queries", None, "Walks asked for on each graph of traversal."
+    "num_queries", None, "Walks or routes asked for on each graph."
   )
   flags.DEFINE_bool(
     "small_pools", None, "Draws how many edge labels a graph has, too."
@@ -191,8 +191,9 @@ TASK_OPTIONS = {
   "copy": ("num_bits", "min_length", "max_length"),
   "traversal": ("lessons", "num_queries", "small_pools", "close_labels"),
   "shortest_path": (
-    "lessons", "planning_steps", "planning_per_edge", "extra_steps",
-    "planner_fraction", "target", "slack", "small_pools", "close_labels",
+    "lessons", "num_queries", "planning_steps", "planning_per_edge",
+    "extra_steps", "planner_fraction", "target", "slack", "small_pools",
+    "close_labels",
   ),
 }  # fmt: skip
 

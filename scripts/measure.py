@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
+from typing import cast
 
 import haiku as hk
 import jax
@@ -13,14 +14,16 @@ from dnc_jax import training
 from dnc_jax.interaction import Episodes
 from dnc_jax.losses import Batch
 from scripts.saved import RunConfig
-from tasks import graphs, traversal
-from tasks.base import Task
+from tasks import graphs, routes, traversal
+from tasks.base import InteractiveTask, Task
+from tasks.shortest_path import ShortestPath
 
 # Slots for each step. With one, a network overwrites what it still needs; many
 # more than in training can blur its look-ups: docs/results.md.
 _SLOTS_PER_STEP = 1.5
 
-Sampler = Callable[[np.random.Generator, int], Batch | Episodes]
+# From a generator, the number of the batch's first sequence, and its size.
+Sampler = Callable[[np.random.Generator, int, int], Batch | Episodes]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Measured:
     memory_size: Slots of the memory.
     seconds: How long it took, compilation included.
     picture: One sequence with the network's answer.
+    summary: Means of what an interactive task tells of episodes, by name; NaN
+      of what no episode has.
   """
 
   accuracy: float
@@ -42,6 +47,7 @@ class Measured:
   memory_size: int
   seconds: float
   picture: str
+  summary: dict[str, float]
 
 
 def measure(
@@ -61,7 +67,7 @@ def measure(
     config: The run that the network is of.
     params: Its parameters.
     task: What scores and draws it.
-    sample: Draws so many sequences, all padded to one length.
+    sample: Draws sequences, all padded to one length.
     episodes: Sequences in all.
     batch_size: Sequences at a time.
     seed: What they are drawn from, batch by batch.
@@ -72,19 +78,23 @@ def measure(
   """
   began = time.monotonic()
   evaluate = training.make_evaluate(config.model, task.test_objective)
-  right, count, losses = [], [], []
+  right, count, losses, summaries = [], [], [], []
   picture = ""
   batch_size = min(batch_size, episodes)
   for index in range(math.ceil(episodes / batch_size)):
-    batch = sample(np.random.default_rng([seed, index]), batch_size)
+    rng = np.random.default_rng([seed, index])
+    batch = sample(rng, index * batch_size, batch_size)
     if memory_size is None:
       memory_size = safe_memory_size(config, len(batch.inputs))
     answer, scores = evaluate(params, batch, memory_size)
     right.append(np.asarray(scores.right))
     count.append(np.asarray(scores.count))
     losses.append(float(scores.loss))
+    answer = jax.device_get(answer)
+    if isinstance(task, InteractiveTask):
+      summaries.append(task.summary(cast(Episodes, batch), answer))
     if not picture:
-      picture = task.render(batch, jax.device_get(answer))
+      picture = task.render(batch, answer)
   rights = np.concatenate(right)[:episodes]
   counts = np.concatenate(count)[:episodes]
   return Measured(
@@ -94,7 +104,17 @@ def measure(
     memory_size=memory_size or 0,
     seconds=time.monotonic() - began,
     picture=picture,
+    summary={
+      name: _mean(np.concatenate([x[name] for x in summaries])[:episodes])
+      for name in (summaries[0] if summaries else ())
+    },
   )
+
+
+def _mean(values: np.ndarray) -> float:
+  """Returns the mean of the values that are not NaN; NaN if all are."""
+  known = values[~np.isnan(values)]
+  return float(known.mean()) if len(known) else math.nan
 
 
 def safe_memory_size(config: RunConfig, num_steps: int) -> int:
@@ -131,7 +151,8 @@ def _with_slack(num_writes: int) -> int:
 def map_sampler(edges: np.ndarray, path_length: int) -> Sampler:
   """Returns what draws random walks over a map, labelled anew each time."""
 
-  def sample(rng: np.random.Generator, batch_size: int) -> Batch:
+  def sample(rng: np.random.Generator, first: int, batch_size: int) -> Batch:
+    del first
     drawn = graphs.labelled_copies(rng, edges, batch_size)
     lengths = np.full((batch_size, 1), path_length)
     return traversal.encode(rng, drawn, lengths)
@@ -142,8 +163,37 @@ def map_sampler(edges: np.ndarray, path_length: int) -> Sampler:
 def lesson_sampler(task: Task, lesson: int) -> Sampler:
   """Returns what draws sequences of a lesson, all padded to its length."""
 
-  def sample(rng: np.random.Generator, batch_size: int) -> Batch | Episodes:
+  def sample(
+    rng: np.random.Generator, first: int, batch_size: int
+  ) -> Batch | Episodes:
+    del first
     lessons = np.full(batch_size, lesson, np.int32)
     return task.sample(rng, lessons, length=task.length(lesson))
+
+  return sample
+
+
+def route_sampler(
+  task: ShortestPath, edges: np.ndarray, pairs: np.ndarray
+) -> Sampler:
+  """Returns what draws routes over a map, labelled anew each time.
+
+  Args:
+    task: What tells them.
+    edges: The map's, as `graphs.labelled_copies` takes them.
+    pairs: Source and destination of each, one after the other; the first again
+      after the last. Shape ``[P, 2]``.
+  """
+
+  def sample(rng: np.random.Generator, first: int, batch_size: int) -> Episodes:
+    drawn = graphs.labelled_copies(rng, edges, batch_size)
+    between = routes.distances(jax.tree.map(lambda x: x[:1], drawn))
+    chosen = pairs[(first + np.arange(batch_size)) % len(pairs)]
+    between = np.broadcast_to(between, (batch_size, *between.shape[1:]))
+    longest = between[0][pairs[:, 0], pairs[:, 1]].max() + task.extra_steps
+    told = len(edges) + 1 + int(task.planning(np.array(len(edges))))
+    return task.encode(
+      rng, drawn, between, chosen[:, None], length=told + int(longest)
+    )
 
   return sample

@@ -106,9 +106,10 @@ PRESETS: dict[str, dict[str, Any]] = {
   },
   # From weights that look triples up, as those of city_close do.
   "routes": {
-    **{k: v for k, v in _GRAPH_MODEL.items() if k != "num_queries"},
+    **_GRAPH_MODEL,
     "task": "shortest_path",
     "lessons": "city",
+    "advance_threshold": 0.5,
     "word_size": 64,
     "mask_floor": 0.0,
     "learning_rate": 5e-4,

@@ -155,3 +155,15 @@ class InteractiveTask(Task):
     Returns:
       Logits whose move is right wherever one is asked for. Shape ``[B, O]``.
     """
+
+  @abc.abstractmethod
+  def summary(self, batch: Episodes, answer: Any) -> dict[str, np.ndarray]:
+    """Returns what else is told of each episode.
+
+    Args:
+      batch: As `sample` gives it.
+      answer: The environment's outcomes.
+
+    Returns:
+      Numbers by name, NaN where an episode has none. Shape ``[B]`` each.
+    """

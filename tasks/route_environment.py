@@ -5,7 +5,8 @@ at, so that every move is along an edge:
 
     p(k) ∝ exp Σ_d logit[d, digit d of triple k]
 
-Shapes: T steps, B episodes, N nodes at most, K edges at most that leave a node.
+Shapes: T steps, B episodes, Q queries of each, N nodes at most, K edges at most
+that leave a node.
 """
 
 import dataclasses
@@ -31,22 +32,24 @@ class World(NamedTuple):
     digits: The nine digits of the triple of each edge. Shape ``[B, N, K, 9]``.
     neighbours: Where each edge leads. Shape ``[B, N, K]``.
     legal: Whether there is such an edge. Shape ``[B, N, K]``.
-    distance: Steps from each node to the destination,
-      `routes.UNREACHABLE` where there is no path. Shape ``[B, N]``.
-    source: Node to start from. Shape ``[B]``.
+    distance: Steps from each node to the destination of each query,
+      `routes.UNREACHABLE` where there is no path. Shape ``[B, Q, N]``.
+    source: Node to start from in each query. Shape ``[B, Q]``.
   """
 
   digits: Array  # [B, N, K, 9]
   neighbours: Array  # [B, N, K]
   legal: Array  # [B, N, K]
-  distance: Array  # [B, N]
-  source: Array  # [B]
+  distance: Array  # [B, Q, N]
+  source: Array  # [B, Q]
 
 
 class WalkState(NamedTuple):
   """State of a `RouteEnvironment`.
 
   Attributes:
+    query: Number of the query that it is about, from 1; 0 before the first.
+      Shape ``[B]``.
     node: Where the walk is. Shape ``[B]``, int32.
     taken: The triple of the move before, zeros before the first. Shape
       ``[B, 90]``.
@@ -54,6 +57,7 @@ class WalkState(NamedTuple):
       ``[B]``, bool.
   """
 
+  query: jax.Array  # [B]
   node: jax.Array  # [B]
   taken: jax.Array  # [B, 90]
   going: jax.Array  # [B]
@@ -95,23 +99,26 @@ class RouteEnvironment:
   slack: int = 0
 
   def start(self, world: World) -> WalkState:
-    """Returns the state before the first step: at the source."""
-    source = jnp.asarray(world.source, jnp.int32)
+    """Returns the state before the first step: at no query yet."""
+    batch_size = len(world.source)
     return WalkState(
-      node=source,
-      taken=jnp.zeros([len(source), graphs.TRIPLE_SIZE]),
-      going=jnp.ones(len(source), bool),
+      query=jnp.zeros(batch_size),
+      node=jnp.zeros(batch_size, jnp.int32),
+      taken=jnp.zeros([batch_size, graphs.TRIPLE_SIZE]),
+      going=jnp.zeros(batch_size, bool),
     )
 
   def hear(
     self, state: WalkState, inputs: jax.Array, mask: jax.Array
   ) -> jax.Array:
     """Returns the inputs with the last move; zeros once the walk is over."""
-    asked = (mask > 0)[:, None]
-    taken = jnp.where(asked, state.taken, 0)
+    first = (mask > 0) & (mask != state.query)
+    onward = (mask > 0) & (mask == state.query)
+    taken = jnp.where(onward[:, None], state.taken, 0)
     channels = graphs.INPUT_SIZE - graphs.TRIPLE_SIZE
     heard = inputs + jnp.pad(taken, ((0, 0), (0, channels)))
-    return jnp.where(asked & ~state.going[:, None], 0, heard)
+    silent = (mask > 0) & ~(first | state.going)
+    return jnp.where(silent[:, None], 0, heard)
 
   def act(
     self,
@@ -123,14 +130,21 @@ class RouteEnvironment:
   ) -> tuple[WalkState, Moves]:
     """Moves by the planner or the network, as the coins fall."""
     rows = jnp.arange(len(logits))
+    asked = mask > 0
+    query = jnp.maximum(jnp.asarray(mask, jnp.int32) - 1, 0)
+    first = asked & (mask != state.query)
+    node = jnp.where(first, jnp.asarray(world.source)[rows, query], state.node)
+    going = first | state.going
+    state = state._replace(query=jnp.where(asked, mask, state.query))
+
     triples = jax.nn.one_hot(
-      jnp.asarray(world.digits)[rows, state.node], graphs.BASE
+      jnp.asarray(world.digits)[rows, node], graphs.BASE
     )  # [B, K, 9, 10]
     triples = triples.reshape(*triples.shape[:2], -1)
-    leads_to = jnp.asarray(world.neighbours)[rows, state.node]  # [B, K]
-    legal = jnp.asarray(world.legal)[rows, state.node]
-    distance = jnp.asarray(world.distance)
-    here = distance[rows, state.node]
+    leads_to = jnp.asarray(world.neighbours)[rows, node]  # [B, K]
+    legal = jnp.asarray(world.legal)[rows, node]
+    distance = jnp.asarray(world.distance)[rows, query]  # [B, N]
+    here = distance[rows, node]
     there = distance[rows[:, None], leads_to]  # [B, K]
     best = legal & (there == here[:, None] - 1)
 
@@ -138,22 +152,22 @@ class RouteEnvironment:
     log_chances = jax.nn.log_softmax(jnp.where(legal, scores, _NEVER))
     choice = jnp.where(legal, scores, _NEVER).argmax(axis=-1)
     planned = best.argmax(axis=-1)
-    moving = (mask > 0) & state.going
+    moving = asked & going
     edge = jnp.where(coins < self.planner_fraction, planned, choice)
     remaining = there[rows, edge]
     outcome = Moves(
       moving=moving,
       loss=jnp.where(moving, self._loss(log_chances, best, planned), 0),
       excess=there[rows, choice] + 1 - here,
-      node=state.node,
+      node=node,
       edge=edge,
       remaining=remaining,
     )
     over = (remaining == 0) | (remaining >= routes.UNREACHABLE)
-    state = WalkState(
-      node=jnp.where(moving, leads_to[rows, edge], state.node),
+    state = state._replace(
+      node=jnp.where(moving, leads_to[rows, edge], node),
       taken=jnp.where(moving[:, None], triples[rows, edge], state.taken),
-      going=state.going & ~(moving & over),
+      going=going & ~(moving & over),
     )
     return state, outcome
 
@@ -190,8 +204,8 @@ def world(
 
   Args:
     drawn: B graphs.
-    distance: Steps from each node to the destination. Shape ``[B, N]``.
-    source: Where to start from. Shape ``[B]``.
+    distance: Steps from each node to each destination. Shape ``[B, Q, N]``.
+    source: Where to start from. Shape ``[B, Q]``.
   """
   rows = np.arange(len(source))[:, None, None]
   most_edges = drawn.neighbours.shape[-1]

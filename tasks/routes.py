@@ -110,3 +110,30 @@ def random_pairs(
   pair = np.argmax(np.where(fits, rng.random(fits.shape), -1), axis=1)
   pairs = np.stack(np.divmod(pair, num_nodes), axis=-1)
   return np.where(has.any(axis=1)[:, None], pairs, -1)
+
+
+def chance(graphs: Graphs) -> np.ndarray:
+  """Returns how likely random moves are to make a shortest path.
+
+  Every edge that leaves a node is as likely as the others.
+
+  Args:
+    graphs: B graphs.
+
+  Returns:
+    From the node of the row to that of the column, in [0, 1]; 0 where there is
+    no path, 1 from a node to itself. Shape ``[B, N, N]``.
+  """
+  between = distances(graphs)
+  rows = np.arange(len(between))[:, None, None]
+  exists = np.arange(graphs.neighbours.shape[-1]) < graphs.degrees[..., None]
+  onward = between[rows, graphs.neighbours]  # [B, N, K, N]
+  best = exists[..., None] & (onward == between[:, :, None] - 1)
+  found = (between == 0).astype(float)
+  degrees = np.maximum(graphs.degrees, 1)[..., None]
+  for step in range(1, between.shape[1]):
+    through = np.where(best, found[rows, graphs.neighbours], 0).sum(axis=2)
+    found = np.where(between == step, through / degrees, found)
+    if not (between == step).any():
+      break
+  return found

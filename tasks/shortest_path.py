@@ -54,8 +54,8 @@ PAPER_LESSONS = (
 # Smaller steps at the start, for a network that can look triples up.
 CITY_LESSONS = (
   Lesson((4, 8), (2, 3), (1, 2)),
-  Lesson((6, 10), (2, 3), (1, 3)),
-  Lesson((8, 14), (2, 3), (2, 3)),
+  Lesson((5, 10), (2, 3), (2, 2)),
+  Lesson((6, 12), (2, 3), (2, 3)),
   Lesson((8, 14), (2, 4), (2, 4)),
   Lesson((10, 20), (2, 4), (2, 4)),
   Lesson((15, 25), (2, 5), (2, 5)),
@@ -73,6 +73,7 @@ class ShortestPath(InteractiveTask):
   Attributes:
     lessons: From easy to hard; their path lengths are those of the shortest
       paths asked for.
+    num_queries: Routes asked for, one after the other, on each graph.
     planning_steps: Steps without input between query and answer; the paper's
       are 10.
     planning_per_edge: As many more for each edge of the graph, at least 0: a
@@ -93,6 +94,7 @@ class ShortestPath(InteractiveTask):
   """
 
   lessons: tuple[Lesson, ...] = PAPER_LESSONS
+  num_queries: int = 1
   planning_steps: int = 10
   planning_per_edge: float = 0.0
   extra_steps: int = 3
@@ -115,6 +117,10 @@ class ShortestPath(InteractiveTask):
     """
     if not self.lessons:
       raise ValueError("lessons must hold at least one lesson, got none.")
+    if self.num_queries < 1:
+      raise ValueError(
+        f"num_queries must be at least 1, got {self.num_queries}."
+      )
     for name in ("planning_steps", "planning_per_edge", "extra_steps", "slack"):
       if getattr(self, name) < 0:
         raise ValueError(
@@ -151,7 +157,8 @@ class ShortestPath(InteractiveTask):
     ranges = self.lessons[lesson]
     edges = ranges.most_edges
     planning = int(self.planning(np.array(edges)))
-    return edges + 1 + planning + ranges.path_length[1] + self.extra_steps
+    query = 1 + planning + ranges.path_length[1] + self.extra_steps
+    return edges + self.num_queries * query
 
   def memory_size(self, lesson: int) -> int:
     """Returns a slot for each step, rounded up to a multiple of 8."""
@@ -172,7 +179,7 @@ class ShortestPath(InteractiveTask):
     ranges = np.array([self.lessons[lesson] for lesson in lessons])  # [B, 3, 2]
     drawn, between, pairs = self._draw(rng, ranges)
     for _ in range(_MOST_TRIES):
-      missing = np.flatnonzero(pairs[:, 0] < 0)
+      missing = np.flatnonzero((pairs < 0).any(axis=(1, 2)))
       if not len(missing):
         break
       # The same shapes, so that rows can be exchanged.
@@ -193,7 +200,10 @@ class ShortestPath(InteractiveTask):
   def _draw(
     self, rng: np.random.Generator, ranges: np.ndarray
   ) -> tuple[graphs.Graphs, np.ndarray, np.ndarray]:
-    """Returns graphs, their distances, and pairs of nodes, -1 where none."""
+    """Returns graphs, their distances, and pairs of nodes, -1 where none.
+
+    Shapes of the last two: ``[B, N, N]`` and ``[B, Q, 2]``.
+    """
     drawn = graphs.random_graphs(
       rng,
       ranges[:, 0],
@@ -202,7 +212,11 @@ class ShortestPath(InteractiveTask):
       close_labels=self.close_labels,
     )
     between = routes.distances(drawn)
-    return drawn, between, routes.random_pairs(rng, between, ranges[:, 2])
+    pairs = [
+      routes.random_pairs(rng, between, ranges[:, 2])
+      for _ in range(self.num_queries)
+    ]
+    return drawn, between, np.stack(pairs, axis=1)
 
   def encode(
     self,
@@ -219,7 +233,7 @@ class ShortestPath(InteractiveTask):
       rng: Source of all randomness, consumed.
       drawn: B graphs.
       between: Their `routes.distances`. Shape ``[B, N, N]``.
-      pairs: Source and destination of each. Shape ``[B, 2]``.
+      pairs: Source and destination of each query. Shape ``[B, Q, 2]``.
       length: T, to which to pad; the longest episode's if None.
 
     Returns:
@@ -230,40 +244,48 @@ class ShortestPath(InteractiveTask):
         cannot be reached.
     """
     every = np.arange(len(pairs))
-    source, destination = pairs[:, 0], pairs[:, 1]
-    shortest = between[every, source, destination]
+    source, destination = pairs[..., 0], pairs[..., 1]  # [B, Q]
+    shortest = between[every[:, None], source, destination]
     if (shortest >= routes.UNREACHABLE).any():
       raise ValueError("A destination cannot be reached from its source.")
     triples, num_edges = graphs.shuffled_triples(rng, drawn)
-    begin = num_edges + 1 + self.planning(num_edges)
-    end = begin + shortest + self.extra_steps
+    planning = self.planning(num_edges)
+    takes = 1 + planning[:, None] + shortest + self.extra_steps  # [B, Q]
+    lengths = num_edges + takes.sum(axis=1)
     if length is None:
-      length = int(end.max())
-    if length < end.max():
+      length = int(lengths.max())
+    if length < lengths.max():
       raise ValueError(
-        f"length must be at least the {end.max()} steps of the longest "
+        f"length must be at least the {lengths.max()} steps of the longest "
         f"episode, got {length}."
       )
     inputs = np.zeros((length, len(pairs), graphs.INPUT_SIZE), np.float32)
+    mask = np.zeros((length, len(pairs)), np.float32)
     told = np.arange(triples.shape[1]) < num_edges[:, None]
     row, step = np.nonzero(told)
     inputs[step, row, : graphs.TRIPLE_SIZE] = graphs.one_hots(
       triples[row, step]
     )
-    query = np.full((len(pairs), 3), -1)
-    query[:, graphs.SOURCE] = drawn.node_labels[every, source]
-    query[:, graphs.DESTINATION] = drawn.node_labels[every, destination]
-    inputs[num_edges, every, : graphs.TRIPLE_SIZE] = graphs.one_hots(query)
-    inputs[num_edges, every, graphs.PHASE_CHANNEL] = 1
-    inputs[begin, every, graphs.PHASE_CHANNEL] = 1
     steps = np.arange(length)[:, None]
-    mask = ((steps >= begin) & (steps < end)).astype(np.float32)
-    inputs[..., graphs.ANSWER_CHANNEL] = mask
+    asked = np.full((len(pairs), 3), -1)
+    begin = num_edges
+    for query in range(pairs.shape[1]):
+      labels = drawn.node_labels
+      asked[:, graphs.SOURCE] = labels[every, source[:, query]]
+      asked[:, graphs.DESTINATION] = labels[every, destination[:, query]]
+      inputs[begin, every, : graphs.TRIPLE_SIZE] = graphs.one_hots(asked)
+      inputs[begin, every, graphs.PHASE_CHANNEL] = 1
+      answer = begin + 1 + planning
+      inputs[answer, every, graphs.PHASE_CHANNEL] = 1
+      begin = begin + takes[:, query]
+      mask[(steps >= answer) & (steps < begin)] = query + 1
+    inputs[..., graphs.ANSWER_CHANNEL] = mask > 0
+    to_each = between[every[:, None], :, destination]  # [B, Q, N]
     return Episodes(
       inputs=inputs,
       mask=mask,
       coins=rng.random(mask.shape, dtype=np.float32),
-      world=world(drawn, between[every, :, destination], source),
+      world=world(drawn, to_each, source),
       lesson=np.zeros(len(pairs), np.int32),
     )
 
@@ -282,44 +304,78 @@ class ShortestPath(InteractiveTask):
       if not heard[-1, row, graphs.ANSWER_CHANNEL]:
         continue
       answers = heard[:, row, graphs.ANSWER_CHANNEL] > 0
-      story = labels[~answers, row]
-      told = [tuple(triple) for triple in story.tolist() if min(triple) >= 0]
-      asked = next(
-        triple
-        for triple in story.tolist()
-        if triple[graphs.EDGE] < 0 <= triple[graphs.SOURCE]
-      )
-      here, goal = asked[graphs.SOURCE], asked[graphs.DESTINATION]
-      for triple in labels[answers, row].tolist():
-        here = triple[graphs.DESTINATION] if min(triple) >= 0 else here
+      told = []
+      here = goal = -1
+      for triple, move in zip(labels[:, row].tolist(), answers, strict=True):
+        whole = min(triple) >= 0
+        if whole and move:
+          here = triple[graphs.DESTINATION]
+        elif whole:
+          told.append(tuple(triple))
+        elif triple[graphs.SOURCE] >= 0:
+          here, goal = triple[graphs.SOURCE], triple[graphs.DESTINATION]
       logits[row] = graphs.one_hots(np.array(_first_step(told, here, goal)))
     return logits
+
+  def summary(self, batch: Episodes, answer: Moves) -> dict[str, np.ndarray]:
+    """Returns how many walks arrived, and how many steps too long those were.
+
+    Means over an episode's queries.
+    """
+    source = np.asarray(batch.world.source)
+    distance = np.asarray(batch.world.distance)
+    arrived, excess = [], []
+    for query in range(source.shape[1]):
+      moving = np.asarray(answer.moving) & (np.asarray(batch.mask) == query + 1)
+      there = (moving & (np.asarray(answer.remaining) == 0)).any(axis=0)
+      shortest = np.take_along_axis(
+        distance[:, query], source[:, query, None], axis=1
+      )
+      arrived.append(there)
+      excess.append(
+        np.where(there, moving.sum(axis=0) - shortest[:, 0], np.nan)
+      )
+    return {"arrived": _mean_of(arrived), "excess": _mean_of(excess)}
 
   def render(
     self, batch: Episodes, answer: Moves | None = None, index: int = 0
   ) -> str:
     """Returns an episode as a table: what was asked, and each move."""
     heard = graphs.read_labels(np.asarray(batch.inputs[:, index]))
-    asked = heard[(heard[:, graphs.EDGE] < 0) & (heard[:, graphs.SOURCE] >= 0)]
     places = jax.tree.map(lambda x: np.asarray(x)[index], batch.world)
-    source, _, destination = asked[0]
-    lines = [
-      f"Graph of {int(places.legal.sum())} edges: from {source:03d} to "
-      f"{destination:03d}, {places.distance[places.source]} steps"
-    ]
-    if answer is not None:
-      for step in np.flatnonzero(np.asarray(answer.moving[:, index])):
-        node, edge, excess, remaining = (
-          int(x[step, index])
-          for x in (answer.node, answer.edge, answer.excess, answer.remaining)
-        )
-        one_hot = np.eye(graphs.BASE)[places.digits[node, edge]].ravel()
-        triple = ",".join(f"{x:03d}" for x in graphs.read_labels(one_hot))
+    lines = [f"Graph of {int(places.legal.sum())} edges"]
+    query = 0
+    for step in range(len(heard)):
+      source, edge, destination = heard[step]
+      if edge < 0 <= source:
+        shortest = places.distance[query, places.source[query]]
         lines.append(
-          f"  move ({triple})  {_left(remaining)}"
-          + (f"  {excess} too long" if excess > 0 else "")
+          f"  from {source:03d} to {destination:03d}, {shortest} steps"
         )
+        query += 1
+      if answer is None or not answer.moving[step, index]:
+        continue
+      node, taken, excess, remaining = (
+        int(x[step, index])
+        for x in (answer.node, answer.edge, answer.excess, answer.remaining)
+      )
+      one_hot = np.eye(graphs.BASE)[places.digits[node, taken]].ravel()
+      triple = ",".join(f"{x:03d}" for x in graphs.read_labels(one_hot))
+      lines.append(
+        f"    move ({triple})  {_left(remaining)}"
+        + (f"  {excess} too long" if excess > 0 else "")
+      )
     return "\n".join(lines)
+
+
+def _mean_of(values: list[np.ndarray]) -> np.ndarray:
+  """Returns the mean over arrays of what is not NaN; NaN if all is."""
+  every = np.stack(values).astype(float)
+  known = ~np.isnan(every)
+  total = np.where(known, every, 0).sum(axis=0)
+  return np.where(
+    known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan
+  )
 
 
 def _first_step(
