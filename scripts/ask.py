@@ -1,28 +1,37 @@
-"""Asks a trained network for one walk over a city, in words.
+"""Asks a trained network for a walk or a route over a city, in words.
 
     python -m scripts.ask --from "Bond Street" --then "Central E" "Central E"
+    python -m scripts.ask --from Moorgate --to "Piccadilly Circus"
 
-Each step names a line and a direction. The network is told the whole map, with
-stations and lines as random numbers, and then the walk; what it answers stands
-beside the truth, with how sure it was.
+Each step of a walk names a line and a direction; a route is the network's to
+find. The network is told the whole map, with stations and lines as random
+numbers, and then the question; what it answers stands beside the truth, with
+how sure it was.
 """
 
 import difflib
+import pathlib
 from collections.abc import Sequence
 
+import haiku as hk
 import jax
 import numpy as np
 from absl import flags
 
 from dnc_jax import losses, training
+from scripts import ask_route
 from scripts import flags as shared
 from scripts.measure import check_memory_size, safe_memory_size
-from scripts.saved import pretrained_folder, restore_params
+from scripts.saved import RunConfig, pretrained_folder, restore_params
 from tasks import cities, graphs, traversal, underground
 
 FROM = flags.DEFINE_string("from", None, "Station to start from.")
 THEN = flags.DEFINE_multi_string(
   "then", [], 'Lines to take, a step each, such as "Central E".'
+)
+TO = flags.DEFINE_string("to", None, "Station to find the way to.")
+PICTURE = flags.DEFINE_string(
+  "picture", "route.png", "File for a picture of a route; empty for none."
 )
 MAP = flags.DEFINE_string(
   "map",
@@ -31,7 +40,10 @@ MAP = flags.DEFINE_string(
   "from, to, line, direction.",
 )
 PRETRAINED = flags.DEFINE_string(
-  "pretrained", "traversal", "Name of the weights, a folder below pretrained/."
+  "pretrained",
+  None,
+  "Name of the weights, a folder below pretrained/; traversal for a walk and "
+  "shortest_path for a route if not given.",
 )
 MEMORY_SIZE = flags.DEFINE_integer(
   "memory_size",
@@ -91,17 +103,75 @@ def _find(what: str, name: str, names: Sequence[str]) -> int:
   )
 
 
+def find_network(task: str) -> tuple[RunConfig, hk.Params]:
+  """Returns the network that the flags name, which must be of this task.
+
+  Raises:
+    ValueError: There is none, or it is of another task.
+  """
+  if shared.CHECKPOINT_DIR.value is None:
+    folder = pretrained_folder(PRETRAINED.value or task)
+  elif PRETRAINED.value is None:
+    folder = shared.checkpoint_dir()
+  else:
+    raise ValueError("Give only one of --checkpoint_dir and --pretrained.")
+  config, params, _ = restore_params(folder)
+  if config.task != task:
+    raise ValueError(f"{folder} was trained on {config.task}, not {task}.")
+  return config, params
+
+
 def main(argv: Sequence[str]) -> None:
   """Asks as the flags say."""
   if FROM.value is None:
     raise ValueError('Give the station to start from, --from="Bond Street".')
   place = cities.load(MAP.value)
-  edges = walk_edges(place, FROM.value, [*THEN.value, *argv])
-  folder = pretrained_folder(PRETRAINED.value)
-  config, params, _ = restore_params(folder)
-  if config.task != "traversal":
-    raise ValueError(f"{folder} was trained on {config.task}, not traversal.")
+  steps = [*THEN.value, *argv]
+  if TO.value is None:
+    _walk(place, steps)
+  elif steps:
+    raise ValueError("Give --then for a walk or --to for a route, not both.")
+  else:
+    _route(place, TO.value)
 
+
+def _route(place: underground.Map, to: str) -> None:
+  """Lets the network find the way, and tells and draws it."""
+  source = _find("station", FROM.value or "", place.nodes)
+  destination = _find("station", to, place.nodes)
+  config, params = find_network("shortest_path")
+  route = ask_route.plan(
+    config,
+    params,
+    place,
+    source,
+    destination,
+    memory_size=MEMORY_SIZE.value,
+    seed=SEED.value,
+  )
+  _say_map(place, route.slots)
+  print(ask_route.in_words(place, route, destination))
+  if not PICTURE.value:
+    return
+  try:
+    ask_route.draw(place, route, destination, pathlib.Path(PICTURE.value))
+  except ImportError:
+    print('No picture: that needs matplotlib, pip install -e ".[plot]".')
+  else:
+    print(f"Drawn in {PICTURE.value}.")
+
+
+def _say_map(place: underground.Map, slots: int) -> None:
+  print(
+    f"{place.name}: {len(place.nodes)} stations, {len(place.edges)} edges, "
+    f"{slots} slots of memory"
+  )
+
+
+def _walk(place: underground.Map, steps: Sequence[str]) -> None:
+  """Asks for a walk, and tells each step beside the truth."""
+  edges = walk_edges(place, FROM.value or "", steps)
+  config, params = find_network("traversal")
   rng = np.random.default_rng(SEED.value)
   node_labels = graphs.distinct_labels(rng, len(place.nodes), 1)
   edge_names = graphs.distinct_labels(rng, len(place.labels), 1)
@@ -131,10 +201,7 @@ def main(argv: Sequence[str]) -> None:
 
   stations = dict(zip(node_labels[0].tolist(), place.nodes, strict=True))
   lines = dict(zip(edge_names[0].tolist(), place.labels, strict=True))
-  print(
-    f"{place.name}: {len(place.nodes)} stations, {len(place.edges)} edges, "
-    f"{slots} slots of memory"
-  )
+  _say_map(place, slots)
   right = 0
   for number, (source, label, destination) in enumerate(edges):
     answer = said[number].tolist()

@@ -74,6 +74,8 @@ class Moves(NamedTuple):
     node: Where the walk was. Shape ``[B]``, int32.
     edge: Which of its edges was taken. Shape ``[B]``, int32.
     remaining: Steps to the destination after the move. Shape ``[B]``, int32.
+    chance: How likely the network finds its own choice, in [0, 1]. Shape
+      ``[B]``.
   """
 
   moving: jax.Array  # [B]
@@ -82,6 +84,7 @@ class Moves(NamedTuple):
   node: jax.Array  # [B]
   edge: jax.Array  # [B]
   remaining: jax.Array  # [B]
+  chance: jax.Array  # [B]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +165,7 @@ class RouteEnvironment:
       node=node,
       edge=edge,
       remaining=remaining,
+      chance=jnp.exp(log_chances[rows, choice]),
     )
     over = (remaining == 0) | (remaining >= routes.UNREACHABLE)
     state = state._replace(
