@@ -15,7 +15,7 @@ from dnc_jax.checkpoint import Checkpoints
 from dnc_jax.training import OptimiserConfig
 from scripts.run import Run, carry_on
 from scripts.saved import RunConfig
-from tasks import graphs, repeat_copy, traversal
+from tasks import graphs, repeat_copy, shortest_path, traversal
 from tests import processes
 
 # Not one at which lessons begin: a report must not decide when they do.
@@ -96,15 +96,31 @@ TRAVERSAL = make_config(
 )
 
 
+# The network's own moves come back to it, and chance decides who moves.
+ROUTES = dataclasses.replace(
+  TRAVERSAL,
+  task="shortest_path",
+  task_options={"lessons": "tiny", "planner_fraction": 0.5, "num_queries": 2},
+  length_multiple=8,
+)
+
+
 CONFIGS = {
   "repeat_copy": REPEAT_COPY,
   "padded": dataclasses.replace(REPEAT_COPY, length_multiple=7),
   "ladder": LADDER,
   "traversal": TRAVERSAL,
+  "routes": ROUTES,
 }
 
 
-STEPS = {"repeat_copy": 14, "padded": 7, "ladder": 20, "traversal": 14}
+STEPS = {
+  "repeat_copy": 14,
+  "padded": 7,
+  "ladder": 20,
+  "traversal": 14,
+  "routes": 9,
+}
 
 
 # The flags that stand for REPEAT_COPY.
@@ -211,6 +227,7 @@ class ResumeTestCase(parameterized.TestCase):
       # To compile takes longer than all else.
       mock.patch.object(training, "make_update", make_update_once),
       mock.patch.dict(traversal.LESSONS, {"tiny": TINY_LESSONS}),
+      mock.patch.dict(shortest_path.LESSONS, {"tiny": TINY_LESSONS[:1]}),
       mock.patch.dict(tasks.TASKS, {"ladder": Ladder}),
     ):
       cls.enterClassContext(patch)

@@ -14,7 +14,16 @@ from tests.script_case import ScriptTestCase
 
 SCRIPTS = ("train", "evaluate", "ask", "export")
 # Modules that those import.
-PARTS = ("__init__", "flags", "measure", "presets", "progress", "run", "saved")
+PARTS = (
+  "__init__",
+  "ask_route",
+  "flags",
+  "measure",
+  "presets",
+  "progress",
+  "run",
+  "saved",
+)
 
 COPY = ("--checkpoint_dir=copy", *processes.SMALL_COPY)
 WALK = (
@@ -38,7 +47,7 @@ class SmokeTest(ScriptTestCase):
   @parameterized.parameters(
     ("train", "task", "checkpoint_dir", "memory_size", "num_bits", "preset"),
     ("evaluate", "task", "checkpoint_dir", "num_bits", "map"),
-    ("ask", "from", "then"),
+    ("ask", "from", "then", "to"),
     ("export", "checkpoint_dir", "name"),
   )
   def test_help_lists_the_flags(self, name, *flags):
