@@ -53,7 +53,8 @@ PAPER_LESSONS = (
 )
 # Smaller steps at the start, for a network that can look triples up.
 CITY_LESSONS = (
-  Lesson((4, 8), (2, 3), (1, 2)),
+  Lesson((4, 5), (1, 2), (1, 2)),
+  Lesson((4, 6), (2, 2), (2, 2)),
   Lesson((5, 10), (2, 3), (2, 2)),
   Lesson((6, 12), (2, 3), (2, 3)),
   Lesson((8, 14), (2, 4), (2, 4)),
