@@ -20,7 +20,7 @@ from dnc_jax.config import CONTROLLERS
 from dnc_jax.training import OPTIMISERS, OptimiserConfig
 from scripts.presets import PRESETS
 from scripts.saved import RunConfig
-from tasks import traversal
+from tasks import inference, traversal
 
 FLAGS = flags.FLAGS
 
@@ -53,7 +53,7 @@ def define_training_flags() -> None:
   flags.DEFINE_integer(
     "memory_size",
     16,
-    "Slots of the memory. For traversal, if not given, what each lesson needs.",
+    "Slots of the memory. For graphs, if not given, what each lesson needs.",
   )
   flags.DEFINE_integer("word_size", 16, "Numbers in a slot.")
   flags.DEFINE_integer("num_write_heads", 1, "Write heads.")
@@ -145,10 +145,19 @@ def define_task_flags() -> None:
   flags.DEFINE_integer("min_repeats", None, "Fewest times to repeat them.")
   flags.DEFINE_integer("max_repeats", None, "Most times to repeat them.")
   flags.DEFINE_enum(
-    "lessons", None, list(traversal.LESSONS), "Lessons of traversal, by name."
+    "lessons",
+    None,
+    list(dict.fromkeys([*traversal.LESSONS, *inference.LESSONS])),
+    "Lessons of traversal or inference, by name.",
   )
   flags.DEFINE_integer(
-    "num_queries", None, "Walks asked for on each graph of traversal."
+    "planning_steps", None, "Steps between a question and its answer."
+  )
+  flags.DEFINE_integer(
+    "table_seed", None, "What the relations of inference are drawn from."
+  )
+  flags.DEFINE_integer(
+    "num_queries", None, "Walks or relations asked for on each graph."
   )
   flags.DEFINE_bool(
     "small_pools", None, "Draws how many edge labels a graph has, too."
@@ -164,6 +173,7 @@ TASK_OPTIONS = {
   ),
   "copy": ("num_bits", "min_length", "max_length"),
   "traversal": ("lessons", "num_queries", "small_pools", "close_labels"),
+  "inference": ("lessons", "num_queries", "planning_steps", "table_seed"),
 }  # fmt: skip
 
 

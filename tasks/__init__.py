@@ -4,18 +4,22 @@ import dataclasses
 import typing
 from typing import Any
 
-from tasks import traversal
+from tasks import inference, traversal
 from tasks.base import SequenceTask
 from tasks.copy_task import Copy
+from tasks.inference import Inference
 from tasks.repeat_copy import RepeatCopy
 from tasks.traversal import Traversal
 
 TASKS: dict[str, type[SequenceTask]] = {
-  task.name: task for task in (RepeatCopy, Copy, Traversal)
+  task.name: task for task in (RepeatCopy, Copy, Traversal, Inference)
 }
 
 # Options that are given by the name of a value.
-_NAMED = {("traversal", "lessons"): traversal.LESSONS}
+_NAMED: dict[tuple[str, str], dict[str, Any]] = {
+  ("traversal", "lessons"): traversal.LESSONS,
+  ("inference", "lessons"): inference.LESSONS,
+}
 
 
 def make(name: str, **options: Any) -> SequenceTask:
@@ -28,8 +32,8 @@ def make(name: str, **options: Any) -> SequenceTask:
 
   Args:
     name: One of `TASKS`.
-    **options: Fields of the task, other than its defaults. Those of traversal's
-      ``lessons`` are named, as in `tasks.traversal.LESSONS`.
+    **options: Fields of the task, other than its defaults. Those for ``lessons``
+      are named, as in `tasks.traversal.LESSONS` and `tasks.inference.LESSONS`.
 
   Raises:
     ValueError: There is no such task or option, or an option has a value that
