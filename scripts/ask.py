@@ -1,13 +1,13 @@
-"""Asks a trained network for one walk over a city, in words.
+"""Asks a trained network for a walk over a city, or a relative, in words.
 
     python -m scripts.ask --from "Bond Street" --then "Central E" "Central E"
+    python -m scripts.ask --family tree --who "Freya's maternal great uncle"
 
 Each step names a line and a direction. The network is told the whole map, with
 stations and lines as random numbers, and then the walk; what it answers stands
 beside the truth, with how sure it was.
 """
 
-import difflib
 from collections.abc import Sequence
 
 import jax
@@ -16,9 +16,11 @@ from absl import flags
 
 from dnc_jax import losses, training
 from scripts import flags as shared
+from scripts import relatives
 from scripts.measure import check_memory_size, safe_memory_size
+from scripts.names import find
 from scripts.saved import pretrained_folder, restore_params
-from tasks import cities, graphs, traversal, underground
+from tasks import cities, family_files, graphs, traversal, underground
 
 FROM = flags.DEFINE_string("from", None, "Station to start from.")
 THEN = flags.DEFINE_multi_string(
@@ -42,6 +44,14 @@ MEMORY_SIZE = flags.DEFINE_integer(
 SEED = flags.DEFINE_integer(
   "seed", 0, "What the labels and the order of the map are drawn from."
 )
+FAMILY = flags.DEFINE_string(
+  "family", "tree", "Family to ask about: tree, or a CSV or GEDCOM file."
+)
+WHO = flags.DEFINE_string(
+  "who", None, 'Whom to ask for, such as "Freya\'s maternal great uncle".'
+)
+
+_HERE = "on this map"
 
 
 def walk_edges(
@@ -63,10 +73,10 @@ def walk_edges(
   if not steps:
     raise ValueError('Give at least one step, such as --then "Central E".')
   leads = {(s, label): d for s, label, d in place.edges.tolist()}
-  here = _find("station", start, place.nodes)
+  here = find("station", start, place.nodes, _HERE)
   edges = []
   for step in steps:
-    label = _find("line and direction", step, place.labels)
+    label = find("line and direction", step, place.labels, _HERE)
     if (here, label) not in leads:
       there = sorted(place.labels[l] for s, l in leads if s == here)
       raise ValueError(
@@ -78,21 +88,11 @@ def walk_edges(
   return np.array(edges)
 
 
-def _find(what: str, name: str, names: Sequence[str]) -> int:
-  """Returns the index of a name; of one not there, says which are nearest."""
-  folded = [other.casefold() for other in names]
-  wanted = name.strip().casefold()
-  if wanted in folded:
-    return folded.index(wanted)
-  near = difflib.get_close_matches(wanted, folded, n=3, cutoff=0.4)
-  nearest = ", ".join(names[folded.index(other)] for other in near)
-  raise ValueError(
-    f"There is no {what} {name!r} on this map. Nearest: {nearest or 'none'}."
-  )
-
-
 def main(argv: Sequence[str]) -> None:
   """Asks as the flags say."""
+  if WHO.value is not None or flags.FLAGS["family"].present:
+    _ask_family()
+    return
   if FROM.value is None:
     raise ValueError('Give the station to start from, --from="Bond Street".')
   place = cities.load(MAP.value)
@@ -152,6 +152,36 @@ def main(argv: Sequence[str]) -> None:
       line += "   WRONG, network: " + " - ".join(words)
     print(f"{line}  ({sure[number].prod():.1%} sure)")
   print(f"{right} of {len(edges)} steps right.")
+
+
+def _ask_family() -> None:
+  """Asks for a relative."""
+  if WHO.value is None:
+    raise ValueError('Give a question, --who="Freya\'s maternal great uncle".')
+  family = family_files.load(FAMILY.value)
+  if shared.CHECKPOINT_DIR.value is not None:
+    folder = shared.checkpoint_dir()
+  else:
+    chosen = flags.FLAGS["pretrained"].present
+    folder = pretrained_folder(PRETRAINED.value if chosen else "inference")
+  config, params, _ = restore_params(folder)
+  if config.task != "inference":
+    raise ValueError(f"{folder} was trained on {config.task}, not inference.")
+  seed = config.make_task().table_seed
+  question, walks = relatives.find_walks(family, WHO.value, seed)
+  answers, slots = relatives.ask(
+    config,
+    params,
+    family,
+    walks,
+    seed=SEED.value,
+    memory_size=MEMORY_SIZE.value,
+  )
+  print(
+    f"{family.name}: {len(family.people)} people, {len(family.edges)} edges, "
+    f"{slots} slots of memory"
+  )
+  print("\n".join(relatives.tell(family, question, answers)))
 
 
 if __name__ == "__main__":

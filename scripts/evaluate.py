@@ -3,6 +3,8 @@
     python -m scripts.evaluate --task=repeat_copy --checkpoint_dir=runs/mine
     python -m scripts.evaluate --task=traversal --pretrained=traversal \
         --map=zone1 --path_length=7
+    python -m scripts.evaluate --task=inference --checkpoint_dir=runs/kin \
+        --family=tree
 
 Prints a table for people and, as the last line of standard output, one JSON
 object.
@@ -17,6 +19,7 @@ from absl import flags
 
 import tasks
 from scripts import flags as shared
+from scripts import relatives
 from scripts.measure import (
   Measured,
   check_memory_size,
@@ -25,8 +28,9 @@ from scripts.measure import (
   measure,
 )
 from scripts.saved import RunConfig, pretrained_folder, restore_params
-from tasks import cities, underground
+from tasks import cities, family_files, relations, underground
 from tasks.base import SequenceTask
+from tasks.families import Family
 
 PRETRAINED = flags.DEFINE_string(
   "pretrained", None, "Name of weights that ship, a folder below pretrained/."
@@ -40,8 +44,21 @@ MAP = flags.DEFINE_string(
 PATH_LENGTH = flags.DEFINE_integer(
   "path_length", 7, "Steps of a walk over the map.", lower_bound=1
 )
+FAMILY = flags.DEFINE_string(
+  "family", None, "Family to ask inference about: tree, or a CSV or .ged file."
+)
+RELATION_LENGTH = flags.DEFINE_integer(
+  "relation_length",
+  4,
+  "Steps of the family's relations.",
+  lower_bound=1,
+  upper_bound=relations.LONGEST,
+)
 EPISODES = flags.DEFINE_integer(
-  "episodes", 1000, "Sequences to measure on.", lower_bound=1
+  "episodes",
+  1000,
+  "Sequences to measure on; for a family, each relation once if not given.",
+  lower_bound=1,
 )
 EVAL_BATCH_SIZE = flags.DEFINE_integer(
   "eval_batch_size", 50, "Sequences at a time.", lower_bound=1
@@ -53,7 +70,9 @@ LESSON = flags.DEFINE_integer(
   "lesson", None, "Lesson to measure on, from 1; the last if not given."
 )
 MEMORY_SIZE = flags.DEFINE_integer(
-  "memory_size", None, "Slots of the memory; chosen to suffice if not given."
+  "memory_size",
+  None,
+  "Slots of the memory; chosen to suffice if not given.",
 )
 SHOW = flags.DEFINE_bool("show", False, "Draws one sequence and its answer.")
 
@@ -83,7 +102,11 @@ def main(argv: Sequence[str]) -> None:
   """Evaluates as the flags say."""
   del argv
   place = None if MAP.value is None else cities.load(MAP.value)
+  family = None if FAMILY.value is None else family_files.load(FAMILY.value)
   config, params, where = find_network()
+  if family is not None:
+    _evaluate_family(config, params, where, family)
+    return
   options = config.task_options | shared.task_options(config.task)
   task = tasks.make(config.task, **options)
   trained = config.make_task()
@@ -139,6 +162,37 @@ def main(argv: Sequence[str]) -> None:
   print(_table(task, measured, EPISODES.value))
   result |= {
     "episodes": EPISODES.value,
+    "accuracy": measured.accuracy,
+    "unit_accuracy": measured.unit_accuracy,
+    "loss": measured.loss,
+    "memory_size": measured.memory_size,
+    "seed": EVAL_SEED.value,
+  }
+  print(json.dumps(result))
+
+
+def _evaluate_family(
+  config: RunConfig, params: hk.Params, where: str, family: Family
+) -> None:
+  """Measures a network on the relations of a family, and tells."""
+  given = flags.FLAGS["episodes"].present
+  what, result, episodes, measured = relatives.measure_family(
+    config,
+    params,
+    family,
+    length=RELATION_LENGTH.value,
+    episodes=EPISODES.value if given else None,
+    batch_size=EVAL_BATCH_SIZE.value,
+    seed=EVAL_SEED.value,
+    memory_size=MEMORY_SIZE.value,
+  )
+  if SHOW.value:
+    print(measured.picture)
+  print(f"{config.task}: {what}, {where}, on {jax.devices()[0].device_kind}")
+  print(_table(config.make_task(), measured, episodes))
+  result |= {
+    "task": config.task,
+    "episodes": episodes,
     "accuracy": measured.accuracy,
     "unit_accuracy": measured.unit_accuracy,
     "loss": measured.loss,

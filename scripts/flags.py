@@ -156,6 +156,9 @@ def define_task_flags() -> None:
   flags.DEFINE_integer(
     "table_seed", None, "What the relations of inference are drawn from."
   )
+  flags.DEFINE_bool(
+    "worked", None, "Trains inference to say the triples along the way, too."
+  )
   flags.DEFINE_integer(
     "num_queries", None, "Walks or relations asked for on each graph."
   )
@@ -173,7 +176,9 @@ TASK_OPTIONS = {
   ),
   "copy": ("num_bits", "min_length", "max_length"),
   "traversal": ("lessons", "num_queries", "small_pools", "close_labels"),
-  "inference": ("lessons", "num_queries", "planning_steps", "table_seed"),
+  "inference": (
+    "lessons", "num_queries", "planning_steps", "table_seed", "worked",
+  ),
 }  # fmt: skip
 
 

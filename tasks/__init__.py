@@ -32,8 +32,9 @@ def make(name: str, **options: Any) -> SequenceTask:
 
   Args:
     name: One of `TASKS`.
-    **options: Fields of the task, other than its defaults. Those for ``lessons``
-      are named, as in `tasks.traversal.LESSONS` and `tasks.inference.LESSONS`.
+    **options: Fields of the task, other than its defaults. Those for
+      ``lessons`` are named, as in `tasks.traversal.LESSONS` and
+      `tasks.inference.LESSONS`.
 
   Raises:
     ValueError: There is no such task or option, or an option has a value that

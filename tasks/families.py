@@ -171,7 +171,25 @@ def from_people(name: str, people: Iterable[Person]) -> Family:
       edges.append(
         (index[parent], LABELS.index(f"{child}{number}"), index[person.name])
       )
-  family = Family(name, tuple(index), _frozen(edges))
+  return from_edges(name, tuple(index), edges)
+
+
+def from_edges(
+  name: str, people: tuple[str, ...], edges: list[tuple[int, int, int]]
+) -> Family:
+  """Returns the family with these edges.
+
+  Args:
+    name: What messages call it.
+    people: Names.
+    edges: Each (person, label, person), indices of names and of `LABELS`.
+
+  Raises:
+    ValueError: They are no family's; see `check`.
+  """
+  array = np.array(sorted(edges), np.int32).reshape(-1, 3)
+  array.flags.writeable = False
+  family = Family(name, people, array)
   check(family)
   return family
 
@@ -219,9 +237,7 @@ def check(family: Family) -> None:
   _check_ancestors(family, leads)
 
 
-def _check_ancestors(
-  family: Family, leads: dict[tuple[int, int], int]
-) -> None:
+def _check_ancestors(family: Family, leads: dict[tuple[int, int], int]) -> None:
   """Checks that nobody is their own ancestor."""
   ancestors = {
     person: {leads[person, x] for x in (FATHER, MOTHER) if (person, x) in leads}
@@ -238,13 +254,6 @@ def _check_ancestors(
       f"{family.name}: among {', '.join(family.people[x] for x in ancestors)} "
       "somebody is an ancestor of themselves."
     )
-
-
-def _frozen(edges: list[tuple[int, int, int]]) -> np.ndarray:
-  """Returns edges in order, as an array that cannot be written to."""
-  array = np.array(sorted(edges), np.int32).reshape(-1, 3)
-  array.flags.writeable = False
-  return array
 
 
 # 25 people. Nine of the edges are those that the paper's Figure 2 shows, and

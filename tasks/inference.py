@@ -86,28 +86,40 @@ PAPER_LESSONS = (
 )
 
 # A few relations first, on graphs so small that a step is quick; then more of
-# them, then longer ones, and large graphs at the end.
+# them, then longer ones, of one length at a time, and large graphs at the end.
 FAMILY_LESSONS = (
-  Lesson((3, 5), (2, 2), (1, 1)),
-  Lesson((3, 5), (2, 2), (1, 2), 4),
-  Lesson((3, 5), (2, 2), (1, 2), 10),
-  Lesson((4, 6), (2, 2), (1, 2), 25),
-  Lesson((4, 6), (2, 2), (1, 2), 50),
-  Lesson((4, 6), (2, 2), (1, 2)),
-  Lesson((4, 6), (2, 2), (1, 3), 10),
-  Lesson((4, 6), (2, 2), (2, 3), 25),
-  Lesson((4, 6), (2, 2), (2, 3), 50),
-  Lesson((4, 6), (2, 2), (2, 3)),
-  Lesson((5, 7), (2, 2), (2, 4), 25),
-  Lesson((5, 7), (2, 2), (2, 4), 50),
-  Lesson((5, 7), (2, 2), (2, 4)),
-  Lesson((5, 7), (2, 2), (2, 5), 50),
-  Lesson((5, 7), (2, 2), (2, 5)),
+  Lesson((3, 5), (2, 3), (1, 1)),
+  Lesson((3, 5), (2, 3), (1, 2), 4),
+  Lesson((4, 6), (2, 4), (2, 2), 10),
+  Lesson((4, 6), (3, 4), (2, 2), 30),
+  Lesson((4, 6), (3, 4), (2, 2)),
+  Lesson((4, 6), (3, 4), (3, 3), 30),
+  Lesson((4, 6), (3, 4), (3, 3)),
+  Lesson((5, 7), (3, 4), (4, 4), 30),
+  Lesson((5, 7), (3, 4), (4, 4)),
+  Lesson((5, 7), (3, 4), (5, 5), 30),
+  Lesson((5, 7), (3, 4), (5, 5)),
+  Lesson((5, 7), (2, 4), (2, 5)),
   Lesson((6, 12), (2, 4), (2, 5)),
   Lesson((12, 18), (2, 4), (2, 5)),
   Lesson((20, 25), (2, 4), (2, 5)),
 )
-LESSONS = {"paper": PAPER_LESSONS, "family": FAMILY_LESSONS}
+# All relations from the start, for training with worked answers.
+WORKED_LESSONS = (
+  Lesson((3, 5), (2, 3), (1, 1)),
+  Lesson((4, 6), (2, 4), (1, 2)),
+  Lesson((4, 6), (2, 4), (2, 3)),
+  Lesson((5, 7), (2, 4), (2, 4)),
+  Lesson((5, 7), (2, 4), (2, 5)),
+  Lesson((6, 12), (2, 4), (2, 5)),
+  Lesson((12, 18), (2, 4), (2, 5)),
+  Lesson((20, 25), (2, 4), (2, 5)),
+)
+LESSONS = {
+  "paper": PAPER_LESSONS,
+  "family": FAMILY_LESSONS,
+  "worked": WORKED_LESSONS,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,12 +131,16 @@ class Inference(SequenceTask):
     num_queries: Questions asked, one after the other, on each graph.
     planning_steps: Steps without input between a question and its answer.
     table_seed: What the relations are drawn from.
+    worked: Scores the planning steps too, for the triples along the way, one
+      after the other. The inputs are the same. An aid to learning that the
+      paper does not have: the targets then tell what relations stand for.
   """
 
   lessons: tuple[Lesson, ...] = PAPER_LESSONS
   num_queries: int = 3
   planning_steps: int = 10
   table_seed: int = 0
+  worked: bool = False
 
   name: ClassVar[str] = "inference"
   unit: ClassVar[str] = "triple"
@@ -170,6 +186,12 @@ class Inference(SequenceTask):
         raise ValueError(
           f"{name} must be at least {least}, got {getattr(self, name)}."
         )
+    longest = max(lesson.relation_length[1] for lesson in self.lessons)
+    if self.worked and self.planning_steps < longest:
+      raise ValueError(
+        f"planning_steps must be at least {longest}, the edges of the longest "
+        f"relation, for worked answers, got {self.planning_steps}."
+      )
 
   @property
   def objective(self) -> losses.Objective:
@@ -205,7 +227,7 @@ class Inference(SequenceTask):
     drawn_from = [self.lessons[lesson] for lesson in lessons]
     ranges = np.array([lesson[:3] for lesson in drawn_from])  # [B, 3, 2]
     counts = np.array([lesson.num_relations for lesson in drawn_from])
-    drawn, queries = _ask(
+    drawn, queries, ways = _ask(
       rng,
       graphs.random_graphs(rng, ranges[:, 0], ranges[:, 1]),
       relations.table(self.table_seed),
@@ -214,7 +236,12 @@ class Inference(SequenceTask):
       self.num_queries,
     )
     return encode(
-      rng, drawn, queries, planning_steps=self.planning_steps, length=length
+      rng,
+      drawn,
+      queries,
+      planning_steps=self.planning_steps,
+      ways=ways if self.worked else None,
+      length=length,
     )._replace(lesson=np.asarray(lessons, np.int32))
 
   def solve(self, inputs: np.ndarray) -> np.ndarray:
@@ -233,8 +260,12 @@ class Inference(SequenceTask):
           leads[source, edge] = destination
         elif edge >= 0:
           here = source
-          for label in table[edge]:
-            here = leads[here, label] if label >= 0 else here
+          for index, label in enumerate(table[edge][table[edge] >= 0]):
+            there = leads[here, label]
+            if self.worked:
+              triple = np.array([here, label, there])
+              outputs[step + 1 + index, row] = graphs.one_hots(triple)
+            here = there
           answer = np.array([source, edge, here])
     return outputs
 
@@ -268,6 +299,7 @@ def encode(
   queries: np.ndarray,
   *,
   planning_steps: int,
+  ways: np.ndarray | None = None,
   length: int | None = None,
 ) -> Batch:
   """Returns sequences that tell graphs and ask questions about them.
@@ -277,6 +309,9 @@ def encode(
     drawn: B graphs.
     queries: Labels (start, relation, end) of each question. ``[B, Q, 3]``.
     planning_steps: Steps between a question and its answer, at least 0.
+    ways: Labels of the triples along the way of each question, -1 beyond its
+      end, to be said at the planning steps; these are not scored if None.
+      Shape ``[B, Q, 5, 3]``.
     length: T, to which to pad; the longest sequence's if None.
 
   Returns:
@@ -314,6 +349,11 @@ def encode(
     inputs[answer, every, graphs.ANSWER_CHANNEL] = 1
     targets[answer, every] = graphs.one_hots(queries[:, query])
     mask[answer, every] = 1
+    if ways is not None:
+      row, edge = np.nonzero(ways[:, query, :, graphs.EDGE] >= 0)
+      step = ask[row] + 1 + edge
+      targets[step, row] = graphs.one_hots(ways[row, query, edge])
+      mask[step, row] = 1
   return Batch(inputs, targets, mask, np.zeros(batch_size, np.int32))
 
 
@@ -324,7 +364,7 @@ def _ask(
   lengths: np.ndarray,
   counts: np.ndarray,
   num_queries: int,
-) -> tuple[graphs.Graphs, np.ndarray]:
+) -> tuple[graphs.Graphs, np.ndarray, np.ndarray]:
   """Draws questions, and gives the graphs edge labels that answer them.
 
   Args:
@@ -336,37 +376,37 @@ def _ask(
     num_queries: Q.
 
   Returns:
-    The graphs with labels from 0 to 9, and the questions, ``[B, Q, 3]``.
+    The graphs with labels from 0 to 9; the questions, ``[B, Q, 3]``; and the
+    triples along the way of each, -1 beyond its end, ``[B, Q, 5, 3]``.
   """
   batch_size = len(counts)
   planted = np.full(drawn.neighbours.shape, -1)
   queries = np.zeros((batch_size, num_queries, 3), np.int64)
+  ways = np.full((batch_size, num_queries, relations.LONGEST, 3), -1)
   for query in range(num_queries):
     left = np.arange(batch_size)
     attempt = 0
     while len(left):
       relation = _draw_relations(rng, lengths[left], counts[left])
+      sequence = table[relation]
       trial = planted[left]
-      start, end = _plant(
-        rng, drawn, left, trial, table[relation]
-      )
-      done = end >= 0
+      nodes = _plant(rng, drawn, left, trial, sequence)
+      done = nodes[:, -1] >= 0
       rows = left[done]
       planted[rows] = trial[done]
+      names = drawn.node_labels[rows[:, None], nodes[done]]  # [R, 6]
       queries[rows, query] = np.stack(
-        [
-          drawn.node_labels[rows, start[done]],
-          relation[done],
-          drawn.node_labels[rows, end[done]],
-        ],
-        axis=-1,
+        [names[:, 0], relation[done], names[:, -1]], axis=-1
       )
+      way = np.stack([names[:, :-1], sequence[done], names[:, 1:]], axis=-1)
+      ways[rows, query] = np.where(sequence[done, :, None] >= 0, way, -1)
       left = left[~done]
       attempt += 1
       if query and attempt == _ATTEMPTS:
         queries[left, query] = queries[left, 0]  # No room for another.
+        ways[left, query] = ways[left, 0]
         break
-  return drawn._replace(edge_labels=_fill(rng, planted)), queries
+  return drawn._replace(edge_labels=_fill(rng, planted)), queries, ways
 
 
 def _draw_relations(
@@ -386,7 +426,7 @@ def _plant(
   rows: np.ndarray,
   labels: np.ndarray,
   sequences: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
   """Walks along sequences of labels, labelling edges where need be.
 
   Args:
@@ -398,13 +438,13 @@ def _plant(
     sequences: Labels to follow, -1 beyond the end. Shape ``[R, 5]``.
 
   Returns:
-    Where each walk starts and ends, indices of nodes; the end is -1 where a
-    node had no edge left to label. Each of shape ``[R]``.
+    The nodes visited, which stay the same beyond a sequence's end; the last
+    is -1 where a node had no edge left to label. Shape ``[R, 6]``.
   """
   every = np.arange(len(rows))
   starts = drawn.degrees[rows] > 0
-  start = np.where(starts, rng.random(starts.shape), -1.0).argmax(axis=1)
-  here, stuck = start, np.zeros(len(rows), bool)
+  here = np.where(starts, rng.random(starts.shape), -1.0).argmax(axis=1)
+  visited, stuck = [here], np.zeros(len(rows), bool)
   for label in sequences.T:
     mine = labels[every, here]  # [R, K]
     exists = np.arange(mine.shape[1]) < drawn.degrees[rows, here][:, None]
@@ -417,7 +457,9 @@ def _plant(
     going &= possible
     labels[every[going], here[going], edge[going]] = label[going]
     here = np.where(going, drawn.neighbours[rows, here, edge], here)
-  return start, np.where(stuck, -1, here)
+    visited.append(here)
+  visited[-1] = np.where(stuck, -1, here)
+  return np.stack(visited, axis=1)
 
 
 def _fill(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
