@@ -153,7 +153,7 @@ class PeopleTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ("two_fathers", [(0, 0, 1), (1, 2, 0), (0, 0, 2), (2, 2, 0)],
      "the Father of A is B and also C"),
-    ("no_way_back", [(0, 0, 1)], "B is the Father of A, but no edge leads back"),
+    ("no_way_back", [(0, 0, 1)], "B is the Father of A, but no edge leads"),
     ("two_ways_back", [(0, 0, 1), (1, 2, 0), (1, 4, 0)],
      "B is the Father of A, but several edges lead back from B to A"),
     ("sex", [(0, 0, 1), (1, 2, 0), (0, 1, 1)],

@@ -6,7 +6,7 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 
-from tasks import families, family_files
+from tasks import family_files
 from tasks.families import LABELS, MALE, TREE
 
 HEADING = "person,relation,relative\n"
@@ -89,7 +89,11 @@ class FamilyFilesTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ("empty", "", "is empty. It needs: person, relation, relative"),
     ("heading", HEADING, "has no edges, only a heading"),
-    ("unknown", "person,relation,who\n", "unknown column 'who'.*must be person"),
+    (
+      "unknown",
+      "person,relation,who\n",
+      "unknown column 'who'.*must be person",
+    ),
     ("lacking", "person,relation\n", "lacks the column 'relative'"),
     ("twice", "person,person,relation\n", "has twice the column 'person'"),
     ("cells", HEADING + "A,Father\n", "line 2: there are 2 cells under 3"),
@@ -197,9 +201,11 @@ class GedcomTest(parameterized.TestCase):
         raise ImportError
       return real(name, *args, **kwargs)
 
-    with mock.patch.object(builtins, "__import__", without):
-      with self.assertRaisesRegex(ValueError, r"dnc-jax\[family\]"):
-        self.load(HEAD + END)
+    with (
+      mock.patch.object(builtins, "__import__", without),
+      self.assertRaisesRegex(ValueError, r"dnc-jax\[family\]"),
+    ):
+      self.load(HEAD + END)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ class RelationsTest(absltest.TestCase):
 
   def test_what_is_left_of_a_row_is_blank(self):
     for row, sequence in zip(relations.table(0), sequences()):
-      self.assertEqual(row[len(sequence) :].tolist(), [-1] * (5 - len(sequence)))
+      self.assertEqual(
+        row[len(sequence) :].tolist(), [-1] * (5 - len(sequence))
+      )
 
   def test_holds_the_trees_relations(self):
     labels = relations.labels_by_sequence(0)
