@@ -14,7 +14,17 @@ from tests.script_case import ScriptTestCase
 
 SCRIPTS = ("train", "evaluate", "ask", "export")
 # Modules that those import.
-PARTS = ("__init__", "flags", "measure", "presets", "progress", "run", "saved")
+PARTS = (
+  "__init__",
+  "flags",
+  "measure",
+  "names",
+  "presets",
+  "progress",
+  "relatives",
+  "run",
+  "saved",
+)
 
 COPY = ("--checkpoint_dir=copy", *processes.SMALL_COPY)
 WALK = (
@@ -37,8 +47,8 @@ class SmokeTest(ScriptTestCase):
 
   @parameterized.parameters(
     ("train", "task", "checkpoint_dir", "memory_size", "num_bits", "preset"),
-    ("evaluate", "task", "checkpoint_dir", "num_bits", "map"),
-    ("ask", "from", "then"),
+    ("evaluate", "task", "checkpoint_dir", "num_bits", "map", "family"),
+    ("ask", "from", "then", "family", "who"),
     ("export", "checkpoint_dir", "name"),
   )
   def test_help_lists_the_flags(self, name, *flags):
