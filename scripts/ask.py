@@ -165,9 +165,7 @@ def _ask_family() -> None:
     chosen = flags.FLAGS["pretrained"].present
     folder = pretrained_folder(PRETRAINED.value if chosen else "inference")
   config, params, _ = restore_params(folder)
-  if config.task != "inference":
-    raise ValueError(f"{folder} was trained on {config.task}, not inference.")
-  seed = config.make_task().table_seed
+  seed = relatives.trained_task(config).table_seed
   question, walks = relatives.find_walks(family, WHO.value, seed)
   answers, slots = relatives.ask(
     config,

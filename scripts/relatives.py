@@ -54,6 +54,20 @@ class Answer:
     return said == (first, self.relation, last)
 
 
+def trained_task(config: RunConfig) -> Inference:
+  """Returns the task that a network was trained on.
+
+  Raises:
+    ValueError: It is not inference.
+  """
+  task = config.make_task()
+  if not isinstance(task, Inference):
+    raise ValueError(
+      f"A family is for networks trained on inference, not on {config.task}."
+    )
+  return task
+
+
 def measure_family(
   config: RunConfig,
   params: hk.Params,
@@ -84,7 +98,7 @@ def measure_family(
   Raises:
     ValueError: There is nothing to ask, or the family does not fit.
   """
-  task = _inference(config)
+  task = trained_task(config)
   walks = family.walks(length)
   table = relations.labels_by_sequence(task.table_seed)
   known = [walk for walk in walks if walk.labels in table]
@@ -170,7 +184,7 @@ def ask(
   Returns:
     An answer for each way, and the slots.
   """
-  task = _inference(config)
+  task = trained_task(config)
   if memory_size is None:
     check_memory_size(config, family.name, len(family.edges), what="family")
   rng = np.random.default_rng(seed)
@@ -259,20 +273,6 @@ def tell(family: Family, question: str, answers: list[Answer]) -> list[str]:
   ways = "way" if len(answers) == 1 else "ways"
   lines.append(f"{right} of {len(answers)} {ways} right.")
   return lines
-
-
-def _inference(config: RunConfig) -> Inference:
-  """Returns the task that a network was trained on.
-
-  Raises:
-    ValueError: It is not inference.
-  """
-  task = config.make_task()
-  if not isinstance(task, Inference):
-    raise ValueError(
-      f"A family is for networks trained on inference, not on {config.task}."
-    )
-  return task
 
 
 def _encode(

@@ -126,15 +126,16 @@ def _read_gedcom(path: pathlib.Path, name: str) -> Family:
       reads it is not installed.
   """
   try:
-    import ged4py
     from ged4py import parser
   except ImportError:
     raise ValueError(
       "Reading GEDCOM needs the package ged4py: pip install 'dnc-jax[family]'."
     ) from None
   try:
-    with ged4py.GedcomReader(str(path)) as reader:
-      people = {x.xref_id: x for x in reader.records0("INDI")}
+    with parser.GedcomReader(str(path)) as reader:
+      people: dict[str, Any] = {
+        x.xref_id or "": x for x in reader.records0("INDI")
+      }
       unions = list(reader.records0("FAM"))
       names = _names(list(people.values()))
       parents, sexes = _parents(unions, name)

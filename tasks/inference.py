@@ -312,16 +312,15 @@ def encode(
   batch_size, num_queries, _ = queries.shape
   triples, num_edges = graphs.shuffled_triples(rng, drawn)
   longest = int(num_edges.max()) + num_queries * (planning_steps + 2)
-  if length is None:
-    length = longest
-  if length < longest:
+  steps = longest if length is None else length
+  if steps < longest:
     raise ValueError(
       f"length must be at least the {longest} steps of the longest sequence, "
       f"got {length}."
     )
-  inputs = np.zeros((length, batch_size, graphs.INPUT_SIZE), np.float32)
-  targets = np.zeros((length, batch_size, graphs.TRIPLE_SIZE), np.float32)
-  mask = np.zeros((length, batch_size), np.float32)
+  inputs = np.zeros((steps, batch_size, graphs.INPUT_SIZE), np.float32)
+  targets = np.zeros((steps, batch_size, graphs.TRIPLE_SIZE), np.float32)
+  mask = np.zeros((steps, batch_size), np.float32)
 
   told = np.arange(triples.shape[1]) < num_edges[:, None]
   row, step = np.nonzero(told)

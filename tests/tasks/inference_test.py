@@ -259,12 +259,14 @@ class QuestionsTest(parameterized.TestCase):
 
   def test_another_table_asks_for_other_edges(self):
     batch = draw(SMALL, 20, table_seed=3)
-    right = Inference((SMALL,), table_seed=3).solve(batch.inputs)
+    right = Inference((SMALL,), table_seed=3).solve(np.asarray(batch.inputs))
     said, expected = labels_of(right), labels_of(batch.targets)
     scored = batch.mask > 0
     np.testing.assert_array_equal(said[scored], expected[scored])
     try:
-      other = labels_of(Inference((SMALL,), table_seed=0).solve(batch.inputs))
+      other = labels_of(
+        Inference((SMALL,), table_seed=0).solve(np.asarray(batch.inputs))
+      )
     except KeyError:
       return  # Its relations lead along edges that are not there.
     self.assertFalse((other[scored] == expected[scored]).all())
@@ -305,7 +307,7 @@ class FamilyTest(parameterized.TestCase):
       np.random.default_rng(0), drawn, queries, planning_steps=10
     )
     self.assertLen(batch.inputs, 54 + 12)
-    said = labels_of(Inference().solve(batch.inputs))[-1]
+    said = labels_of(Inference().solve(np.asarray(batch.inputs)))[-1]
     np.testing.assert_array_equal(said, queries[:, 0])
 
 
