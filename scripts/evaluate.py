@@ -10,6 +10,7 @@ Prints a table for people and, as the last line of standard output, one JSON
 object.
 """
 
+import dataclasses
 import json
 from collections.abc import Sequence
 
@@ -175,6 +176,10 @@ def _evaluate_family(
   config: RunConfig, params: hk.Params, where: str, family: Family
 ) -> None:
   """Measures a network on the relations of a family, and tells."""
+  if MAP.value is not None:
+    raise ValueError("Give one of --map and --family.")
+  options = config.task_options | shared.task_options(config.task)
+  config = dataclasses.replace(config, task_options=options)
   given = flags.FLAGS["episodes"].present
   what, result, episodes, measured = relatives.measure_family(
     config,

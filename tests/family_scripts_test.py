@@ -62,10 +62,13 @@ class FamilyScriptsTest(ScriptTestCase):
     self.assertBetween(result["loss"], 15, 30)
     self.assertEqual(self.family("--family=tree")[1], result)
 
-    stdout, result = self.family("--family=tree", "--relation_length=5")
+    stdout, longer = self.family("--family=tree", "--relation_length=5")
     self.assertIn("more left out that have no label", stdout)
-    self.assertEqual(result["relations"] + result["left_out"], 172)
-    self.assertGreater(result["left_out"], 10)
+    self.assertEqual(longer["relations"] + longer["left_out"], 172)
+    self.assertGreater(longer["left_out"], 10)
+
+    _, thinking = self.family("--family=tree", "--planning_steps=3")
+    self.assertNotEqual(thinking["loss"], result["loss"])
 
     (self.folder / "mine.csv").write_text(FAMILY)
     flags = ("--family=mine.csv", "--relation_length=2", "--episodes=5")
@@ -123,6 +126,8 @@ class FamilyScriptsTest(ScriptTestCase):
        "--task=inference", "--family=mine.csv", "--memory_size=60"),
       ("relation_length=6", "evaluate", where, "--task=inference",
        "--family=tree", "--relation_length=6"),
+      ("Give one of --map and --family", "evaluate", where, "--task=inference",
+       "--family=tree", "--map=zone1"),
       ("--map is for traversal", "evaluate", where, "--task=inference",
        "--map=zone1"),
     ):  # fmt: skip
