@@ -1,7 +1,8 @@
-"""Asks a trained network for a walk or a route over a city, in words.
+"""Asks a trained network for a walk, a route or a relative, in words.
 
     python -m scripts.ask --from "Bond Street" --then "Central E" "Central E"
     python -m scripts.ask --from Moorgate --to "Piccadilly Circus"
+    python -m scripts.ask --family tree --who "Freya's maternal great uncle"
 
 Each step of a walk names a line and a direction; a route is the network's to
 find. The network is told the whole map, with stations and lines as random
@@ -9,7 +10,6 @@ numbers, and then the question; what it answers stands beside the truth, with
 how sure it was.
 """
 
-import difflib
 import pathlib
 from collections.abc import Sequence
 
@@ -19,11 +19,12 @@ import numpy as np
 from absl import flags
 
 from dnc_jax import losses, training
-from scripts import ask_route
+from scripts import ask_route, relatives
 from scripts import flags as shared
 from scripts.measure import check_memory_size, safe_memory_size
+from scripts.names import find
 from scripts.saved import RunConfig, pretrained_folder, restore_params
-from tasks import cities, graphs, traversal, underground
+from tasks import cities, family_files, graphs, traversal, underground
 
 FROM = flags.DEFINE_string("from", None, "Station to start from.")
 THEN = flags.DEFINE_multi_string(
@@ -42,8 +43,8 @@ MAP = flags.DEFINE_string(
 PRETRAINED = flags.DEFINE_string(
   "pretrained",
   None,
-  "Name of the weights, a folder below pretrained/; traversal for a walk and "
-  "shortest_path for a route if not given.",
+  "Name of the weights, a folder below pretrained/; if not given, traversal "
+  "for a walk, shortest_path for a route, inference for a relative.",
 )
 MEMORY_SIZE = flags.DEFINE_integer(
   "memory_size",
@@ -54,6 +55,14 @@ MEMORY_SIZE = flags.DEFINE_integer(
 SEED = flags.DEFINE_integer(
   "seed", 0, "What the labels and the order of the map are drawn from."
 )
+FAMILY = flags.DEFINE_string(
+  "family", "tree", "Family to ask about: tree, or a CSV or GEDCOM file."
+)
+WHO = flags.DEFINE_string(
+  "who", None, 'Whom to ask for, such as "Freya\'s maternal great uncle".'
+)
+
+_HERE = "on this map"
 
 
 def walk_edges(
@@ -75,10 +84,10 @@ def walk_edges(
   if not steps:
     raise ValueError('Give at least one step, such as --then "Central E".')
   leads = {(s, label): d for s, label, d in place.edges.tolist()}
-  here = _find("station", start, place.nodes)
+  here = find("station", start, place.nodes, _HERE)
   edges = []
   for step in steps:
-    label = _find("line and direction", step, place.labels)
+    label = find("line and direction", step, place.labels, _HERE)
     if (here, label) not in leads:
       there = sorted(place.labels[l] for s, l in leads if s == here)
       raise ValueError(
@@ -88,19 +97,6 @@ def walk_edges(
     edges.append((here, label, leads[here, label]))
     here = edges[-1][2]
   return np.array(edges)
-
-
-def _find(what: str, name: str, names: Sequence[str]) -> int:
-  """Returns the index of a name; of one not there, says which are nearest."""
-  folded = [other.casefold() for other in names]
-  wanted = name.strip().casefold()
-  if wanted in folded:
-    return folded.index(wanted)
-  near = difflib.get_close_matches(wanted, folded, n=3, cutoff=0.4)
-  nearest = ", ".join(names[folded.index(other)] for other in near)
-  raise ValueError(
-    f"There is no {what} {name!r} on this map. Nearest: {nearest or 'none'}."
-  )
 
 
 def find_network(task: str) -> tuple[RunConfig, hk.Params]:
@@ -123,6 +119,9 @@ def find_network(task: str) -> tuple[RunConfig, hk.Params]:
 
 def main(argv: Sequence[str]) -> None:
   """Asks as the flags say."""
+  if WHO.value is not None or flags.FLAGS["family"].present:
+    _ask_family()
+    return
   if FROM.value is None:
     raise ValueError('Give the station to start from, --from="Bond Street".')
   place = cities.load(MAP.value)
@@ -137,8 +136,8 @@ def main(argv: Sequence[str]) -> None:
 
 def _route(place: underground.Map, to: str) -> None:
   """Lets the network find the way, and tells and draws it."""
-  source = _find("station", FROM.value or "", place.nodes)
-  destination = _find("station", to, place.nodes)
+  source = find("station", FROM.value or "", place.nodes, _HERE)
+  destination = find("station", to, place.nodes, _HERE)
   config, params = find_network("shortest_path")
   route = ask_route.plan(
     config,
@@ -219,6 +218,29 @@ def _walk(place: underground.Map, steps: Sequence[str]) -> None:
       line += "   WRONG, network: " + " - ".join(words)
     print(f"{line}  ({sure[number].prod():.1%} sure)")
   print(f"{right} of {len(edges)} steps right.")
+
+
+def _ask_family() -> None:
+  """Asks for a relative."""
+  if WHO.value is None:
+    raise ValueError('Give a question, --who="Freya\'s maternal great uncle".')
+  family = family_files.load(FAMILY.value)
+  config, params = find_network("inference")
+  seed = relatives.trained_task(config).table_seed
+  question, walks = relatives.find_walks(family, WHO.value, seed)
+  answers, slots = relatives.ask(
+    config,
+    params,
+    family,
+    walks,
+    seed=SEED.value,
+    memory_size=MEMORY_SIZE.value,
+  )
+  print(
+    f"{family.name}: {len(family.people)} people, {len(family.edges)} edges, "
+    f"{slots} slots of memory"
+  )
+  print("\n".join(relatives.tell(family, question, answers)))
 
 
 if __name__ == "__main__":

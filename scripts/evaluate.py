@@ -5,11 +5,14 @@
         --map=zone1 --path_length=7
     python -m scripts.evaluate --task=shortest_path --checkpoint_dir=runs/mine \
         --map=interchanges --every_length
+    python -m scripts.evaluate --task=inference --checkpoint_dir=runs/kin \
+        --family=tree
 
 Prints a table for people and, as the last line of standard output, one JSON
 object.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -22,6 +25,7 @@ from absl import flags
 
 import tasks
 from scripts import flags as shared
+from scripts import relatives
 from scripts.measure import (
   Measured,
   Sampler,
@@ -32,8 +36,9 @@ from scripts.measure import (
   route_sampler,
 )
 from scripts.saved import RunConfig, pretrained_folder, restore_params
-from tasks import cities, graphs, routes, underground
+from tasks import cities, family_files, graphs, relations, routes, underground
 from tasks.base import Task
+from tasks.families import Family
 from tasks.shortest_path import ShortestPath
 
 PRETRAINED = flags.DEFINE_string(
@@ -58,8 +63,21 @@ EVERY_LENGTH = flags.DEFINE_bool(
   False,
   "For shortest_path: a row for each length that the map's paths have.",
 )
+FAMILY = flags.DEFINE_string(
+  "family", None, "Family to ask inference about: tree, or a CSV or .ged file."
+)
+RELATION_LENGTH = flags.DEFINE_integer(
+  "relation_length",
+  4,
+  "Steps of the family's relations.",
+  lower_bound=1,
+  upper_bound=relations.LONGEST,
+)
 EPISODES = flags.DEFINE_integer(
-  "episodes", 1000, "Sequences to measure on.", lower_bound=1
+  "episodes",
+  1000,
+  "Sequences to measure on; for a family, each relation once if not given.",
+  lower_bound=1,
 )
 EVAL_BATCH_SIZE = flags.DEFINE_integer(
   "eval_batch_size", 50, "Sequences at a time.", lower_bound=1
@@ -71,7 +89,9 @@ LESSON = flags.DEFINE_integer(
   "lesson", None, "Lesson to measure on, from 1; the last if not given."
 )
 MEMORY_SIZE = flags.DEFINE_integer(
-  "memory_size", None, "Slots of the memory; chosen to suffice if not given."
+  "memory_size",
+  None,
+  "Slots of the memory; chosen to suffice if not given.",
 )
 SHOW = flags.DEFINE_bool("show", False, "Draws one sequence and its answer.")
 
@@ -101,6 +121,7 @@ def main(argv: Sequence[str]) -> None:
   """Evaluates as the flags say."""
   del argv
   place = None if MAP.value is None else cities.load(MAP.value)
+  family = None if FAMILY.value is None else family_files.load(FAMILY.value)
   config, params, where = find_network()
   options = config.task_options | shared.task_options(config.task)
   task = tasks.make(config.task, **options)
@@ -123,7 +144,12 @@ def main(argv: Sequence[str]) -> None:
     raise ValueError("--every_length is for shortest_path with a --map.")
   network = Network(config, params, task)
   device = jax.devices()[0].device_kind
-  if place is None:
+  if family is not None:
+    if place is not None:
+      raise ValueError("Give one of --map and --family.")
+    config = dataclasses.replace(config, task_options=options)
+    found = [_on_a_family(network._replace(config=config), family)]
+  elif place is None:
     found = [_on_a_lesson(network)]
   elif config.task not in ("traversal", "shortest_path"):
     raise ValueError(
@@ -196,6 +222,22 @@ def _on_a_lesson(network: Network) -> Found:
   )
   what = f"lesson {lesson} of {last}"
   return Found(what, {"lesson": lesson}, {}, EPISODES.value, measured)
+
+
+def _on_a_family(network: Network, family: Family) -> Found:
+  """Measures on the relations of a family."""
+  given = flags.FLAGS["episodes"].present
+  what, fields, episodes, measured = relatives.measure_family(
+    network.config,
+    network.params,
+    family,
+    length=RELATION_LENGTH.value,
+    episodes=EPISODES.value if given else None,
+    batch_size=EVAL_BATCH_SIZE.value,
+    seed=EVAL_SEED.value,
+    memory_size=MEMORY_SIZE.value,
+  )
+  return Found(what, fields, {}, episodes, measured)
 
 
 def _walks(network: Network, place: underground.Map) -> list[Found]:

@@ -20,7 +20,7 @@ from dnc_jax.config import CONTROLLERS
 from dnc_jax.training import OPTIMISERS, OptimiserConfig
 from scripts.presets import PRESETS
 from scripts.saved import RunConfig
-from tasks import route_environment, shortest_path, traversal
+from tasks import inference, route_environment, shortest_path, traversal
 
 FLAGS = flags.FLAGS
 
@@ -53,7 +53,7 @@ def define_training_flags() -> None:
   flags.DEFINE_integer(
     "memory_size",
     16,
-    "Slots of the memory. For traversal, if not given, what each lesson needs.",
+    "Slots of the memory. For graphs, if not given, what each lesson needs.",
   )
   flags.DEFINE_integer("word_size", 16, "Numbers in a slot.")
   flags.DEFINE_integer("num_write_heads", 1, "Write heads.")
@@ -147,11 +147,21 @@ def define_task_flags() -> None:
   flags.DEFINE_enum(
     "lessons",
     None,
-    sorted({*traversal.LESSONS, *shortest_path.LESSONS}),
+    list(
+      dict.fromkeys(
+        [*traversal.LESSONS, *shortest_path.LESSONS, *inference.LESSONS]
+      )
+    ),
     "Lessons of a graph task, by name.",
   )
   flags.DEFINE_integer(
-    "num_queries", None, "Walks or routes asked for on each graph."
+    "table_seed", None, "What the relations of inference are drawn from."
+  )
+  flags.DEFINE_bool(
+    "worked", None, "Trains inference to say the triples along the way, too."
+  )
+  flags.DEFINE_integer(
+    "num_queries", None, "Walks, routes or relations asked for on each graph."
   )
   flags.DEFINE_bool(
     "small_pools", None, "Draws how many edge labels a graph has, too."
@@ -194,6 +204,9 @@ TASK_OPTIONS = {
     "lessons", "num_queries", "planning_steps", "planning_per_edge",
     "extra_steps", "planner_fraction", "target", "slack", "small_pools",
     "close_labels",
+  ),
+  "inference": (
+    "lessons", "num_queries", "planning_steps", "table_seed", "worked",
   ),
 }  # fmt: skip
 

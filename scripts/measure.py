@@ -128,8 +128,10 @@ def safe_memory_size(config: RunConfig, num_steps: int) -> int:
   return _with_slack(num_steps)
 
 
-def check_memory_size(config: RunConfig, name: str, num_edges: int) -> None:
-  """Checks that a map fits into the memory that a network would get.
+def check_memory_size(
+  config: RunConfig, name: str, num_edges: int, *, what: str = "map"
+) -> None:
+  """Checks that a map or family fits into the memory a network would get.
 
   Raises:
     ValueError: It has more edges than the network was trained with slots.
@@ -137,8 +139,8 @@ def check_memory_size(config: RunConfig, name: str, num_edges: int) -> None:
   slots = config.model.memory_size
   if not config.slots_by_lesson and num_edges > slots:
     raise ValueError(
-      f"The map {name} has {num_edges} edges, a slot each, and the network was "
-      f"trained with {slots} slots. Its memory can be made larger: give "
+      f"The {what} {name} has {num_edges} edges, a slot each, and the network "
+      f"was trained with {slots} slots. Its memory can be made larger: give "
       f"--memory_size={_with_slack(num_edges)}."
     )
 

@@ -23,6 +23,21 @@ _GRAPH_MODEL = {
   "deallocate": True,
 }
 
+# The same for relations, with the sizes of the weights that they start from.
+_KIN_MODEL = {
+  **{flag: x for flag, x in _GRAPH_MODEL.items() if flag != "small_pools"},
+  "task": "inference",
+  "planning_steps": 5,
+  "word_size": 64,
+  "mask_floor": 0.0,
+  "initial_weights": "pretrained/traversal",
+  "advance_threshold": 0.5,
+  "advance_interval": 50,
+  "warmup_steps": 100,
+  "batch_size": 16,
+  "length_multiple": 8,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
   # Graves et al. 2016, Extended Data Tables 2 and 3.
   "paper_traversal": {
@@ -38,6 +53,30 @@ PRESETS: dict[str, dict[str, Any]] = {
     "usage_gradient": True,
     "learning_rate": 1e-5,
     "batch_size": 2,
+  },
+  # Extended Data Tables 2 and 4.
+  "paper_inference": {
+    "task": "inference",
+    "lessons": "paper",
+    "controller": "deep_lstm",
+    "num_layers": 3,
+    "hidden_size": 256,
+    "memory_size": 128,
+    "word_size": 50,
+    "num_read_heads": 5,
+    "strength": "oneplus",
+    "usage_gradient": True,
+    "learning_rate": 1e-5,
+    "batch_size": 32,
+  },
+  # Relations: docs/families.md.
+  "inference": {**_KIN_MODEL, "lessons": "family", "num_queries": 6},
+  "inference_worked": {
+    **_KIN_MODEL,
+    "lessons": "worked",
+    "worked": True,
+    "num_queries": 4,
+    "learning_rate": 3e-3,
   },
   # Graves et al., "Neural Turing Machines" (2014): the copy task's sizes.
   "copy": {

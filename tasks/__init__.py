@@ -4,21 +4,24 @@ import dataclasses
 import typing
 from typing import Any
 
-from tasks import shortest_path, traversal
+from tasks import inference, shortest_path, traversal
 from tasks.base import Task
 from tasks.copy_task import Copy
+from tasks.inference import Inference
 from tasks.repeat_copy import RepeatCopy
 from tasks.shortest_path import ShortestPath
 from tasks.traversal import Traversal
 
 TASKS: dict[str, type[Task]] = {
-  task.name: task for task in (RepeatCopy, Copy, Traversal, ShortestPath)
+  task.name: task
+  for task in (RepeatCopy, Copy, Traversal, ShortestPath, Inference)
 }
 
 # Options that are given by the name of a value.
-_NAMED = {
+_NAMED: dict[tuple[str, str], dict[str, Any]] = {
   ("traversal", "lessons"): traversal.LESSONS,
   ("shortest_path", "lessons"): shortest_path.LESSONS,
+  ("inference", "lessons"): inference.LESSONS,
 }
 
 

@@ -310,6 +310,11 @@ def read_labels(array: np.ndarray) -> np.ndarray:
   return np.where(parts.any(axis=(-1, -2)), labels, -1)
 
 
+def in_words(triple: np.ndarray) -> str:
+  """Returns labels such as ``(701,12,___)``."""
+  return "(" + ",".join("___" if x < 0 else f"{x:03d}" for x in triple) + ")"
+
+
 def _nearest(points: np.ndarray, exists: np.ndarray, most: int) -> np.ndarray:
   """Returns each node's nearest others, the nearest first, ``[B, N, most]``."""
   # Each coordinate by itself: sums over an axis of two are slow.

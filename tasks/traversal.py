@@ -235,21 +235,21 @@ class Traversal(SequenceTask):
     said = None if logits is None else graphs.read_labels(logits[:, index])
     asked = np.asarray(batch.mask[:, index]) > 0
     told = [
-      _in_words(triple)
+      graphs.in_words(triple)
       for triple, answering in zip(heard, asked, strict=True)
       if triple[2] >= 0 and not answering
     ]
     lines = [f"Graph of {len(told)} edges: " + " ".join(told)]
     for step in range(len(inputs)):
       if asked[step]:
-        line = f"  answer {_in_words(targets[step])}"
+        line = f"  answer {graphs.in_words(targets[step])}"
         if said is not None:
           right = (said[step] == targets[step]).all()
-          line += f"  network {_in_words(said[step])}"
+          line += f"  network {graphs.in_words(said[step])}"
           line += "" if right else "  wrong"
         lines.append(line)
       elif heard[step, 1] >= 0 and heard[step, 2] < 0:
-        lines.append(f"  query  {_in_words(heard[step])}")
+        lines.append(f"  query  {graphs.in_words(heard[step])}")
     return "\n".join(lines)
 
 
@@ -336,8 +336,3 @@ def _walk_labels(
     ],
     axis=-1,
   )
-
-
-def _in_words(triple: np.ndarray) -> str:
-  """Returns labels such as ``(701,12,___)``."""
-  return "(" + ",".join("___" if x < 0 else f"{x:03d}" for x in triple) + ")"

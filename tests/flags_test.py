@@ -169,6 +169,7 @@ class FlagsTest(ScriptTestCase):
         self.assertEqual(config.model.output_size, task.output_size)
         self.assertEqual(
           config.slots_by_lesson,
-          preset["task"] == "traversal" and "memory_size" not in preset,
+          preset["task"] in ("traversal", "inference")
+          and "memory_size" not in preset,
         )
         self.assertRegex(documents, rf"\b{name}\b")

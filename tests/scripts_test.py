@@ -19,8 +19,10 @@ PARTS = (
   "ask_route",
   "flags",
   "measure",
+  "names",
   "presets",
   "progress",
+  "relatives",
   "run",
   "saved",
 )
@@ -46,8 +48,8 @@ class SmokeTest(ScriptTestCase):
 
   @parameterized.parameters(
     ("train", "task", "checkpoint_dir", "memory_size", "num_bits", "preset"),
-    ("evaluate", "task", "checkpoint_dir", "num_bits", "map"),
-    ("ask", "from", "then", "to"),
+    ("evaluate", "task", "checkpoint_dir", "num_bits", "map", "family"),
+    ("ask", "from", "then", "to", "family", "who"),
     ("export", "checkpoint_dir", "name"),
   )
   def test_help_lists_the_flags(self, name, *flags):

@@ -7,9 +7,10 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import tasks
-from tasks import traversal
+from tasks import inference, traversal
 from tasks.base import SequenceTask
 from tasks.copy_task import Copy
+from tasks.inference import Inference
 from tasks.repeat_copy import RepeatCopy
 from tasks.traversal import Lesson, Traversal
 
@@ -38,9 +39,27 @@ TASKS: dict[str, tuple[SequenceTask, SequenceTask]] = {
     Traversal(traversal.CITY_LESSONS, num_queries=3),
     Traversal((Lesson((2, 3), (1, 1), (1, 50)),), num_queries=20),
   ),
+  "inference": (
+    Inference(),
+    Inference((inference.Lesson((50, 60), (6, 10), (4, 5)),)),
+  ),
+  "inference_worked": (
+    Inference(inference.WORKED_LESSONS, worked=True, planning_steps=5),
+    Inference(
+      (inference.Lesson((40, 50), (5, 10), (5, 5)),),
+      num_queries=9,
+      planning_steps=12,
+      worked=True,
+    ),
+  ),
 }
 # Channels that may be on while an answer is given.
-FLAGS = {"repeat_copy": [], "copy": [], "traversal": [90, 91]}
+FLAGS = {
+  "repeat_copy": [],
+  "copy": [],
+  "traversal": [90, 91],
+  "inference": [90, 91],
+}
 
 
 def generator(step=0):
@@ -226,7 +245,9 @@ class RegistryTest(parameterized.TestCase):
     )
 
   def test_names_are_the_tasks_own(self):
-    self.assertEqual(list(tasks.TASKS), ["repeat_copy", "copy", "traversal"])
+    self.assertEqual(
+      list(tasks.TASKS), ["repeat_copy", "copy", "traversal", "inference"]
+    )
     for name, task in tasks.TASKS.items():
       self.assertEqual(task.name, name)
       self.assertIs(type(tasks.make(name)), task)
@@ -243,10 +264,15 @@ class RegistryTest(parameterized.TestCase):
         tasks.make("traversal", lessons=name, num_queries=2, small_pools=True),
         Traversal(lessons, num_queries=2, small_pools=True),
       )
+    for name, lessons in inference.LESSONS.items():
+      self.assertEqual(
+        tasks.make("inference", lessons=name, planning_steps=7, table_seed=2),
+        Inference(lessons, planning_steps=7, table_seed=2),
+      )
 
   def test_an_unknown_task_is_answered_with_the_list(self):
     with self.assertRaisesRegex(
-      ValueError, "one of repeat_copy, copy, traversal, got 'coppy'"
+      ValueError, "one of repeat_copy, copy, traversal, inference, got 'coppy'"
     ):
       tasks.make("coppy")
 
