@@ -179,21 +179,20 @@ class ShortestPath(InteractiveTask):
     """
     ranges = np.array([self.lessons[lesson] for lesson in lessons])  # [B, 3, 2]
     drawn, between, pairs = self._draw(rng, ranges)
-    for _ in range(_MOST_TRIES):
-      missing = np.flatnonzero((pairs < 0).any(axis=(1, 2)))
-      if not len(missing):
-        break
+    tries = 0
+    while len(missing := np.flatnonzero((pairs < 0).any(axis=(1, 2)))):
+      tries += 1
+      if tries == _MOST_TRIES:
+        raise ValueError(
+          f"No graph of {tries} of lesson {int(lessons[missing[0]]) + 1} has a "
+          f"shortest path of {ranges[missing[0], 2].tolist()} steps."
+        )
       # The same shapes, so that rows can be exchanged.
       again = self._draw(rng, ranges)
       for old, new in zip(
         (*drawn, between, pairs), (*again[0], *again[1:]), strict=True
       ):
         old[missing] = new[missing]
-    else:
-      raise ValueError(
-        f"No graph of {_MOST_TRIES} of lesson {int(lessons[missing[0]]) + 1} "
-        f"has a shortest path of {ranges[missing[0], 2].tolist()} steps."
-      )
     return self.encode(rng, drawn, between, pairs, length=length)._replace(
       lesson=np.asarray(lessons, np.int32)
     )

@@ -169,7 +169,7 @@ class FlagsTest(ScriptTestCase):
         self.assertEqual(config.model.output_size, task.output_size)
         self.assertEqual(
           config.slots_by_lesson,
-          preset["task"] in ("traversal", "inference")
+          preset["task"] in ("traversal", "shortest_path", "inference")
           and "memory_size" not in preset,
         )
         self.assertRegex(documents, rf"\b{name}\b")

@@ -31,7 +31,7 @@ class Echo(NamedTuple):
     del state
     error = ((logits - world[:, None]) ** 2).sum(axis=-1) * mask
     # The move is discrete, as moves are: no gradient flows through it.
-    move = jnp.where(coins[:, None] < 0.5, 0.0, jnp.round(logits))
+    move = jnp.where(coins[:, None] < 0.5, 0.0, jnp.round(1000 * logits))
     return move, {"error": error, "move": move}
 
   def scores(self, outcomes):
@@ -50,9 +50,9 @@ def config(**options):
 def episodes(seed=0):
   rng = np.random.default_rng(seed)
   return Episodes(
-    inputs=np.float32(rng.normal(size=(T, B, I))),
-    mask=np.float32(rng.random((T, B)) < 0.7),
-    coins=np.float32(rng.random((T, B))),
+    inputs=rng.normal(size=(T, B, I)).astype(np.float32),
+    mask=(rng.random((T, B)) < 0.7).astype(np.float32),
+    coins=rng.random((T, B), dtype=np.float32),
     world=np.float32(rng.normal(size=B)),
     lesson=np.zeros(B, np.int32),
   )
@@ -88,17 +88,17 @@ class RolloutTest(parameterized.TestCase):
 
     start = hk.transform(lambda: make_core(model).initial_state(B))
     core = hk.without_apply_rng(hk.transform(step))
+    apply = jax.jit(core.apply)
     state = start.apply({}, None)
     world = environment.start(batch.world)
     expected = []
     for inputs, mask, coins in zip(*batch[:3], strict=True):
       heard = environment.hear(world, jnp.asarray(inputs), mask)
-      logits, state = core.apply(params, heard, state)
+      logits, state = apply(params, heard, state)
       world, outcome = environment.act(batch.world, world, logits, mask, coins)
       expected.append((logits, outcome["move"]))
-    logits, outcomes = training.make_rollout(model, environment).apply(
-      params, batch
-    )
+    rollout = training.make_rollout(model, environment)
+    logits, outcomes = jax.jit(rollout.apply)(params, batch)
     for found, wanted in zip(
       (logits, outcomes["move"]), zip(*expected, strict=True), strict=True
     ):

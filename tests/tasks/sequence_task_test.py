@@ -7,11 +7,12 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import tasks
-from tasks import inference, traversal
+from tasks import inference, shortest_path, traversal
 from tasks.base import SequenceTask
 from tasks.copy_task import Copy
 from tasks.inference import Inference
 from tasks.repeat_copy import RepeatCopy
+from tasks.shortest_path import ShortestPath
 from tasks.traversal import Lesson, Traversal
 
 BATCH_SIZE = 8
@@ -241,12 +242,14 @@ class SequenceTaskTest(parameterized.TestCase):
 class RegistryTest(parameterized.TestCase):
   def test_every_task_is_in_the_table_above(self):
     self.assertEqual(
-      {task.name for task, _ in TASKS.values()}, set(tasks.TASKS)
+      {task.name for task, _ in TASKS.values()},
+      {x for x, y in tasks.TASKS.items() if issubclass(y, SequenceTask)},
     )
 
   def test_names_are_the_tasks_own(self):
     self.assertEqual(
-      list(tasks.TASKS), ["repeat_copy", "copy", "traversal", "inference"]
+      list(tasks.TASKS),
+      ["repeat_copy", "copy", "traversal", "shortest_path", "inference"],
     )
     for name, task in tasks.TASKS.items():
       self.assertEqual(task.name, name)
@@ -270,9 +273,17 @@ class RegistryTest(parameterized.TestCase):
         Inference(lessons, planning_steps=7, table_seed=2),
       )
 
+    for name, lessons in shortest_path.LESSONS.items():
+      self.assertEqual(
+        tasks.make("shortest_path", lessons=name, target="even", slack=1),
+        ShortestPath(lessons, target="even", slack=1),
+      )
+
   def test_an_unknown_task_is_answered_with_the_list(self):
     with self.assertRaisesRegex(
-      ValueError, "one of repeat_copy, copy, traversal, inference, got 'coppy'"
+      ValueError,
+      "one of repeat_copy, copy, traversal, shortest_path, inference, got "
+      "'coppy'",
     ):
       tasks.make("coppy")
 

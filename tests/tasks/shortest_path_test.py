@@ -96,7 +96,7 @@ class EpisodesTest(parameterized.TestCase):
       SMALL, planning_steps=planning_steps, planning_per_edge=planning_per_edge
     )
     batch = episodes(task)
-    labels = graphs.read_labels(batch.inputs)
+    labels = graphs.read_labels(np.asarray(batch.inputs))
     for row in range(40):
       num_edges = int(batch.world.legal[row].sum())
       told = labels[:num_edges, row]
