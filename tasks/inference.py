@@ -104,10 +104,13 @@ WORKED_LESSONS = (
   Lesson((12, 18), (2, 4), (2, 5)),
   Lesson((20, 25), (2, 4), (2, 5)),
 )
+# The last of those apart, to polish on.
+WORKED_LARGE_LESSONS = WORKED_LESSONS[-1:]
 LESSONS = {
   "paper": PAPER_LESSONS,
   "family": FAMILY_LESSONS,
   "worked": WORKED_LESSONS,
+  "worked_large": WORKED_LARGE_LESSONS,
 }
 
 

@@ -5,8 +5,8 @@ import pathlib
 
 from absl.testing import parameterized
 
-from scripts import measure, saved
-from tasks import underground
+from scripts import measure, relatives, saved
+from tasks import family_files, underground
 
 ROOT = pathlib.Path(__file__).parent.parent / "pretrained"
 NAMES = sorted(path.parent.name for path in ROOT.glob("*/weights.npz"))
@@ -19,29 +19,43 @@ TOLERANCE = 0.003
 def claims() -> list[tuple[str, str, dict]]:
   """Returns a case for each claim: its name, the weights' name, the claim."""
   return [
-    (f"{name}_{claim['map']}_{claim['path_length']}", name, claim)
+    (_case(name, claim), name, claim)
     for name in NAMES
     for claim in json.loads((ROOT / name / "results.json").read_text())
     if claim["checked"]
   ]
 
 
+def _case(name: str, claim: dict) -> str:
+  if "family" in claim:
+    return f"{name}_{claim['family']}_{claim['relation_length']}"
+  return f"{name}_{claim['map']}_{claim['path_length']}"
+
+
 class PretrainedTest(parameterized.TestCase):
   @parameterized.named_parameters(*claims())
   def test_does_what_it_claims(self, name: str, claim: dict):
     config, params, _ = saved.restore_params(saved.pretrained_folder(name))
-    measured = measure.measure(
-      config,
-      params,
-      config.make_task(),
-      measure.map_sampler(
-        underground.load(claim["map"]).edges, claim["path_length"]
-      ),
-      episodes=claim["episodes"],
-      batch_size=50,
-      seed=claim["seed"],
-      memory_size=None,
-    )
+    how = {
+      "episodes": claim["episodes"],
+      "batch_size": 50,
+      "seed": claim["seed"],
+      "memory_size": None,
+    }
+    if "family" in claim:
+      measured = relatives.measure_family(
+        config,
+        params,
+        family_files.load(claim["family"]),
+        length=claim["relation_length"],
+        **how,
+      )[-1]
+    else:
+      edges = underground.load(claim["map"]).edges
+      sampler = measure.map_sampler(edges, claim["path_length"])
+      measured = measure.measure(
+        config, params, config.make_task(), sampler, **how
+      )
     self.assertAlmostEqual(
       measured.accuracy, claim["accuracy"], delta=TOLERANCE
     )
@@ -49,7 +63,7 @@ class PretrainedTest(parameterized.TestCase):
   def test_every_map_of_london_has_a_claim(self):
     results = json.loads((ROOT / "traversal" / "results.json").read_text())
     self.assertContainsSubset(
-      {("interchanges", 7), ("zone1", 7), ("full", 7)},
+      {("interchanges", 7), ("zone1", 7), ("full", 7), ("zone1", 20)},
       {(x["map"], x["path_length"]) for x in results if x["checked"]},
     )
 
