@@ -140,7 +140,7 @@ class FamilyScriptsTest(ScriptTestCase):
       "--num_training_iterations=1",
     )  # fmt: skip
     self.check_refusal(
-      "trained on inference, not on repeat_copy",
+      "trained on repeat_copy, not inference",
       *("ask", "--checkpoint_dir=copy", "--who=Freya's mother"),
     )
     self.check_refusal(
@@ -177,7 +177,7 @@ class TellTest(absltest.TestCase):
     task = Inference(planning_steps=0)
     walks = TREE.walks(1)[:3]
     sample = relatives.family_sampler(TREE, walks, task)
-    batch = sample(np.random.default_rng(0), 5)
+    batch = sample(np.random.default_rng(0), 3, 5)
     edges = graphs.read_labels(np.asarray(batch.targets))[-1, :, 1]
     expected = [walks[x].labels[0] for x in (0, 1, 2, 0, 1)]
     self.assertEqual(edges.tolist(), expected)
