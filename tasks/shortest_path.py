@@ -26,7 +26,6 @@ from typing import ClassVar
 import jax
 import numpy as np
 
-from dnc_jax._checks import one_of
 from dnc_jax.interaction import Episodes
 from tasks import graphs, routes
 from tasks.base import InteractiveTask
@@ -131,7 +130,10 @@ class ShortestPath(InteractiveTask):
       raise ValueError(
         f"planner_fraction must be from 0 to 1, got {self.planner_fraction}."
       )
-    one_of("target", self.target, TARGETS)
+    if self.target not in TARGETS:
+      raise ValueError(
+        f"target must be one of {', '.join(TARGETS)}, got {self.target!r}."
+      )
 
   @property
   def objective(self) -> RouteEnvironment:
