@@ -45,9 +45,8 @@ def content_weights(
 
       c[i] = exp(β D(k, M[i])) / Σⱼ exp(β D(k, M[j]))
 
-  Differs from the paper as DeepMind's code does: ε is added inside the square
-  root of each norm and to the product of the norms, so that memory that is
-  still zero gives an even distribution and finite gradients.
+  As in DeepMind's code, ε is added inside the root of each norm and to their
+  product, so that zero memory gives an even distribution and finite gradients.
 
   With a mask m, k∘m is compared with M[i]∘m, so that a key can name the part
   of a word that is known and leave open the part that is asked for (Csordás &

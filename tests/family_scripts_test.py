@@ -5,6 +5,7 @@ import json
 import numpy as np
 from absl.testing import absltest
 
+from dnc_jax.losses import Batch
 from scripts import names, relatives
 from scripts.saved import read_config
 from tasks import graphs
@@ -178,6 +179,7 @@ class TellTest(absltest.TestCase):
     walks = TREE.walks(1)[:3]
     sample = relatives.family_sampler(TREE, walks, task)
     batch = sample(np.random.default_rng(0), 3, 5)
+    assert isinstance(batch, Batch)
     edges = graphs.read_labels(np.asarray(batch.targets))[-1, :, 1]
     expected = [walks[x].labels[0] for x in (0, 1, 2, 0, 1)]
     self.assertEqual(edges.tolist(), expected)
