@@ -142,13 +142,13 @@ def main(argv: Sequence[str]) -> None:
     )
   if EVERY_LENGTH.value and (place is None or config.task != "shortest_path"):
     raise ValueError("--every_length is for shortest_path with a --map.")
+  config = dataclasses.replace(config, task_options=options)
   network = Network(config, params, task)
   device = jax.devices()[0].device_kind
   if family is not None:
     if place is not None:
       raise ValueError("Give one of --map and --family.")
-    config = dataclasses.replace(config, task_options=options)
-    found = [_on_a_family(network._replace(config=config), family)]
+    found = [_on_a_family(network, family)]
   elif place is None:
     found = [_on_a_lesson(network)]
   elif config.task not in ("traversal", "shortest_path"):
@@ -160,10 +160,9 @@ def main(argv: Sequence[str]) -> None:
       check_memory_size(config, place.name, len(place.edges))
     on_map = _walks if config.task == "traversal" else _routes
     found = on_map(network, place)
-  main_one = found[0]
   if SHOW.value:
-    print(main_one.measured.picture)
-  print(f"{config.task}: {main_one.what}, {where}, on {device}")
+    print(found[0].measured.picture)
+  print(f"{config.task}: {found[0].what}, {where}, on {device}")
   rows = [
     x.cells | {"sequences": str(x.episodes)} | _cells(task, x.measured)
     for x in found

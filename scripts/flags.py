@@ -158,7 +158,7 @@ def define_task_flags() -> None:
     "table_seed", None, "What the relations of inference are drawn from."
   )
   flags.DEFINE_bool(
-    "worked", None, "Trains inference to say the triples along the way, too."
+    "worked", None, "Trains what to say while planning, too: worked answers."
   )
   flags.DEFINE_integer(
     "num_queries", None, "Walks, routes or relations asked for on each graph."
@@ -203,7 +203,7 @@ TASK_OPTIONS = {
   "shortest_path": (
     "lessons", "num_queries", "planning_steps", "planning_per_edge",
     "extra_steps", "planner_fraction", "target", "slack", "small_pools",
-    "close_labels",
+    "close_labels", "worked",
   ),
   "inference": (
     "lessons", "num_queries", "planning_steps", "table_seed", "worked",

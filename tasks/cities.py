@@ -11,12 +11,11 @@ most: a station has one "Red E". Columns may be in any order; cells are taken
 without the blanks around them.
 """
 
-import csv
 import pathlib
 
 import numpy as np
 
-from tasks import graphs, underground
+from tasks import graphs, tables, underground
 from tasks.underground import Map
 
 COLUMNS = ("from", "to", "line", "direction")
@@ -43,11 +42,7 @@ def load(name: str) -> Map:
       f"map must be one of {', '.join(underground.MAPS)}, or a CSV file; "
       f"there is no file {name!r}."
     )
-  try:
-    text = path.read_text(encoding="utf-8-sig")
-  except (OSError, UnicodeDecodeError) as error:
-    raise ValueError(f"The map {name} cannot be read: {error}") from None
-  return parse(text, name)
+  return parse(tables.read(path, "map"), name)
 
 
 def parse(text: str, name: str) -> Map:
@@ -60,37 +55,9 @@ def parse(text: str, name: str) -> Map:
   Raises:
     ValueError: The text is no map that can be walked.
   """
-  reader = csv.reader(text.splitlines(), strict=True)
-  try:
-    rows = [(reader.line_num, [x.strip() for x in row]) for row in reader]
-  except csv.Error as error:
-    raise ValueError(f"{name}, line {reader.line_num}: {error}.") from None
-  rows = [(line, row) for line, row in rows if any(row)]
-  if not rows:
-    raise ValueError(f"The map {name} is empty. It needs: {','.join(COLUMNS)}.")
-  heading = rows[0][1]
-  for column in heading:
-    if column not in COLUMNS or heading.count(column) > 1:
-      what = "twice the" if column in COLUMNS else "an unknown"
-      raise ValueError(
-        f"{name} has {what} column {column!r}; its columns must be "
-        f"{', '.join(COLUMNS)}."
-      )
-  if missing := [column for column in COLUMNS if column not in heading]:
-    raise ValueError(
-      f"{name} lacks the column {missing[0]!r}; its columns must be "
-      f"{', '.join(COLUMNS)}."
-    )
   leads: dict[tuple[str, str], tuple[str, int]] = {}
-  for line, row in rows[1:]:
+  for line, cells in tables.rows(text, COLUMNS, what="map", name=name):
     where = f"{name}, line {line}"
-    if len(row) != len(heading):
-      raise ValueError(
-        f"{where}: there are {len(row)} cells under {len(heading)} columns."
-      )
-    cells = dict(zip(heading, row, strict=True))
-    if empty := [column for column in COLUMNS if not cells[column]]:
-      raise ValueError(f"{where}: the cell {empty[0]!r} is empty.")
     source, destination = cells["from"], cells["to"]
     label = f"{cells['line']} {cells['direction']}"
     if source == destination:
@@ -113,8 +80,6 @@ def _numbered(name: str, leads: dict[tuple[str, str], tuple[str, int]]) -> Map:
   stations |= {destination for destination, _ in leads.values()}
   nodes = tuple(sorted(stations))
   labels = tuple(sorted({label for _, label in leads}))
-  if not leads:
-    raise ValueError(f"The map {name} has no edges, only a heading.")
   for what, names in (("stations", nodes), ("lines with direction", labels)):
     if len(names) > graphs.NUM_LABELS:
       raise ValueError(

@@ -15,11 +15,10 @@ parents and children become edges, children counted in the order of the file;
 marriages without children, and everything else in it, have none.
 """
 
-import csv
 import pathlib
 from typing import Any
 
-from tasks import families
+from tasks import families, tables
 from tasks.families import FEMALE, LABELS, MALE, Family, Person
 
 COLUMNS = ("person", "relation", "relative")
@@ -46,11 +45,7 @@ def load(name: str) -> Family:
     )
   if path.suffix.casefold() == ".ged":
     return _checked(_read_gedcom(path, name))
-  try:
-    text = path.read_text(encoding="utf-8-sig")
-  except (OSError, UnicodeDecodeError) as error:
-    raise ValueError(f"The family {name} cannot be read: {error}") from None
-  return parse(text, name)
+  return parse(tables.read(path, "family"), name)
 
 
 def parse(text: str, name: str) -> Family:
@@ -64,39 +59,10 @@ def parse(text: str, name: str) -> Family:
     ValueError: The text is no family.
   """
   known = ", ".join(LABELS)
-  titles = ", ".join(COLUMNS)
-  reader = csv.reader(text.splitlines(), strict=True)
-  try:
-    rows = [(reader.line_num, [x.strip() for x in row]) for row in reader]
-  except csv.Error as error:
-    raise ValueError(f"{name}, line {reader.line_num}: {error}.") from None
-  rows = [(line, row) for line, row in rows if any(row)]
-  if not rows:
-    raise ValueError(f"The family {name} is empty. It needs: {titles}.")
-  heading = rows[0][1]
-  for column in heading:
-    if column not in COLUMNS or heading.count(column) > 1:
-      what = "twice the" if column in COLUMNS else "an unknown"
-      raise ValueError(
-        f"{name} has {what} column {column!r}; its columns must be {titles}."
-      )
-  if missing := [column for column in COLUMNS if column not in heading]:
-    raise ValueError(
-      f"{name} lacks the column {missing[0]!r}; its columns must be {titles}."
-    )
-  if not rows[1:]:
-    raise ValueError(f"The family {name} has no edges, only a heading.")
   index: dict[str, int] = {}
   leads: dict[tuple[int, int], tuple[int, int]] = {}
-  for line, row in rows[1:]:
+  for line, cells in tables.rows(text, COLUMNS, what="family", name=name):
     where = f"{name}, line {line}"
-    if len(row) != len(heading):
-      raise ValueError(
-        f"{where}: there are {len(row)} cells under {len(heading)} columns."
-      )
-    cells = dict(zip(heading, row, strict=True))
-    if empty := [column for column in COLUMNS if not cells[column]]:
-      raise ValueError(f"{where}: the cell {empty[0]!r} is empty.")
     if cells["relation"] not in LABELS:
       raise ValueError(
         f"{where}: the relation must be one of {known}, which are all that "

@@ -31,6 +31,7 @@ from dnc_jax import losses
 from dnc_jax.losses import Batch
 from tasks import graphs, questions, relations
 from tasks.base import SequenceTask
+from tasks.graph_task import GraphTask, answer_line, tell
 
 
 class Lesson(NamedTuple):
@@ -115,7 +116,7 @@ LESSONS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Inference(SequenceTask):
+class Inference(GraphTask, SequenceTask):
   """Inference with a curriculum.
 
   Attributes:
@@ -136,8 +137,6 @@ class Inference(SequenceTask):
 
   name: ClassVar[str] = "inference"
   unit: ClassVar[str] = "triple"
-  input_size: ClassVar[int] = graphs.INPUT_SIZE
-  output_size: ClassVar[int] = graphs.TRIPLE_SIZE
 
   def __post_init__(self):
     """Checks the fields.
@@ -145,8 +144,7 @@ class Inference(SequenceTask):
     Raises:
       ValueError: A field is out of its range.
     """
-    if not self.lessons:
-      raise ValueError("lessons must hold at least one lesson, got none.")
+    self._check(num_queries=1, planning_steps=0, table_seed=0)
     for lesson in self.lessons:
       if lesson.nodes[0] < 3 or lesson.out_degree[0] < 2:
         raise ValueError(
@@ -169,15 +167,6 @@ class Inference(SequenceTask):
           f"num_relations must be from 1 to {relations.PER_LENGTH}, got "
           f"{lesson.num_relations}."
         )
-    for name, least in (
-      ("num_queries", 1),
-      ("planning_steps", 0),
-      ("table_seed", 0),
-    ):
-      if getattr(self, name) < least:
-        raise ValueError(
-          f"{name} must be at least {least}, got {getattr(self, name)}."
-        )
     longest = max(lesson.relation_length[1] for lesson in self.lessons)
     if self.worked and self.planning_steps < longest:
       raise ValueError(
@@ -190,23 +179,10 @@ class Inference(SequenceTask):
     """Cross-entropy of each digit."""
     return losses.digits
 
-  @property
-  def num_lessons(self) -> int:
-    """Number of lessons."""
-    return len(self.lessons)
-
   def length(self, lesson: int) -> int:
     """Returns the most steps that a sequence of this lesson can have."""
     asking = self.num_queries * (self.planning_steps + 2)
     return self.lessons[lesson].most_edges + asking
-
-  def memory_size(self, lesson: int) -> int:
-    """Returns a slot for each step, rounded up to a multiple of 8.
-
-    A network may write at each step; with fewer slots than that it overwrites
-    what it still needs.
-    """
-    return -(-self.length(lesson) // 8) * 8
 
   def sample(
     self,
@@ -273,12 +249,8 @@ class Inference(SequenceTask):
     lines = [f"Graph of {len(told)} edges: " + " ".join(told)]
     for step, triple in enumerate(heard):
       if batch.mask[step, index] > 0:
-        line = f"  answer {graphs.in_words(targets[step])}"
-        if said is not None:
-          right = (said[step] == targets[step]).all()
-          line += f"  network {graphs.in_words(said[step])}"
-          line += "" if right else "  wrong"
-        lines.append(line)
+        given = None if said is None else said[step]
+        lines.append(answer_line(targets[step], given))
       elif triple[1] >= 0 and triple[2] < 0:
         edges = " ".join(str(x) for x in table[triple[1]] if x >= 0)
         lines.append(f"  query  {graphs.in_words(triple)}, edges {edges}")
@@ -313,21 +285,11 @@ def encode(
     ValueError: ``length`` is too short for a sequence.
   """
   batch_size, num_queries, _ = queries.shape
-  triples, num_edges = graphs.shuffled_triples(rng, drawn)
-  longest = int(num_edges.max()) + num_queries * (planning_steps + 2)
-  steps = longest if length is None else length
-  if steps < longest:
-    raise ValueError(
-      f"length must be at least the {longest} steps of the longest sequence, "
-      f"got {length}."
-    )
-  inputs = np.zeros((steps, batch_size, graphs.INPUT_SIZE), np.float32)
-  targets = np.zeros((steps, batch_size, graphs.TRIPLE_SIZE), np.float32)
-  mask = np.zeros((steps, batch_size), np.float32)
-
-  told = np.arange(triples.shape[1]) < num_edges[:, None]
-  row, step = np.nonzero(told)
-  inputs[step, row, : graphs.TRIPLE_SIZE] = graphs.one_hots(triples[row, step])
+  num_edges = drawn.num_edges
+  asking = np.full(batch_size, num_queries * (planning_steps + 2))
+  inputs = tell(rng, drawn, asking, length)
+  targets = np.zeros((*inputs.shape[:2], graphs.TRIPLE_SIZE), np.float32)
+  mask = np.zeros(inputs.shape[:2], np.float32)
   every = np.arange(batch_size)
   asked = queries.copy()
   asked[..., graphs.DESTINATION] = -1

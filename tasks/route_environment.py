@@ -35,6 +35,8 @@ class World(NamedTuple):
     distance: Steps from each node to the destination of each query,
       `routes.UNREACHABLE` where there is no path. Shape ``[B, Q, N]``.
     source: Node to start from in each query. Shape ``[B, Q]``.
+    frontiers: What to say while planning, for worked answers; see `frontiers`.
+      Shape ``[B, Q, P, 60]``, P 0 where planning is not scored.
   """
 
   digits: Array  # [B, N, K, 9]
@@ -42,6 +44,7 @@ class World(NamedTuple):
   legal: Array  # [B, N, K]
   distance: Array  # [B, Q, N]
   source: Array  # [B, Q]
+  frontiers: Array  # [B, Q, P, 60]
 
 
 class WalkState(NamedTuple):
@@ -55,12 +58,14 @@ class WalkState(NamedTuple):
       ``[B, 90]``.
     going: Whether the walk has neither arrived nor lost its way. Shape
       ``[B]``, bool.
+    planned: Steps of planning in this query so far. Shape ``[B]``, int32.
   """
 
   query: jax.Array  # [B]
   node: jax.Array  # [B]
   taken: jax.Array  # [B, 90]
   going: jax.Array  # [B]
+  planned: jax.Array  # [B]
 
 
 class Moves(NamedTuple):
@@ -76,6 +81,9 @@ class Moves(NamedTuple):
     remaining: Steps to the destination after the move. Shape ``[B]``, int32.
     chance: How likely the network finds its own choice, in [0, 1]. Shape
       ``[B]``.
+    worked_loss: Mean cross-entropy of a digit of the frontiers, beyond the
+      least there can be, in nats; 0 where none is asked for. Shape ``[B]``.
+    working: Whether frontiers were asked for. Shape ``[B]``, bool.
   """
 
   moving: jax.Array  # [B]
@@ -85,6 +93,8 @@ class Moves(NamedTuple):
   edge: jax.Array  # [B]
   remaining: jax.Array  # [B]
   chance: jax.Array  # [B]
+  worked_loss: jax.Array  # [B]
+  working: jax.Array  # [B]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +119,7 @@ class RouteEnvironment:
       node=jnp.zeros(batch_size, jnp.int32),
       taken=jnp.zeros([batch_size, graphs.TRIPLE_SIZE]),
       going=jnp.zeros(batch_size, bool),
+      planned=jnp.zeros(batch_size, jnp.int32),
     )
 
   def hear(
@@ -134,7 +145,8 @@ class RouteEnvironment:
     """Moves by the planner or the network, as the coins fall."""
     rows = jnp.arange(len(logits))
     asked = mask > 0
-    query = jnp.maximum(jnp.asarray(mask, jnp.int32) - 1, 0)
+    query = jnp.maximum(jnp.abs(jnp.asarray(mask, jnp.int32)) - 1, 0)
+    worked_loss, working = _worked(world, state, query, logits, mask)
     first = asked & (mask != state.query)
     node = jnp.where(first, jnp.asarray(world.source)[rows, query], state.node)
     going = first | state.going
@@ -166,12 +178,15 @@ class RouteEnvironment:
       edge=edge,
       remaining=remaining,
       chance=jnp.exp(log_chances[rows, choice]),
+      worked_loss=worked_loss,
+      working=working,
     )
     over = (remaining == 0) | (remaining >= routes.UNREACHABLE)
     state = state._replace(
       node=jnp.where(moving, leads_to[rows, edge], node),
       taken=jnp.where(moving[:, None], triples[rows, edge], state.taken),
       going=going & ~(moving & over),
+      planned=jnp.where(mask < 0, state.planned + 1, 0),
     )
     return state, outcome
 
@@ -179,12 +194,14 @@ class RouteEnvironment:
     """Returns the mean loss of a move, and right moves of all made.
 
     An episode whose choices cost no more than the slack counts as all right.
+    The mean loss of worked answers is added where there are any.
     """
+    worked = outcomes.worked_loss.sum() / jnp.maximum(outcomes.working.sum(), 1)
     count = outcomes.moving.sum(axis=0)
     cost = (outcomes.excess * outcomes.moving).sum(axis=0)
     right = ((outcomes.excess == 0) & outcomes.moving).sum(axis=0)
     return Scores(
-      loss=outcomes.loss.sum() / jnp.maximum(count.sum(), 1),
+      loss=outcomes.loss.sum() / jnp.maximum(count.sum(), 1) + worked,
       right=jnp.where(cost <= self.slack, count, right),
       count=count,
     )
@@ -201,8 +218,74 @@ class RouteEnvironment:
     return -jax.nn.logsumexp(jnp.where(best, log_chances, _NEVER), axis=-1)
 
 
+def _worked(
+  world: World,
+  state: WalkState,
+  query: jax.Array,
+  logits: jax.Array,
+  mask: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """Returns `Moves.worked_loss` and `Moves.working`."""
+  batch_size = len(logits)
+  steps = world.frontiers.shape[2]
+  if not steps:
+    return jnp.zeros(batch_size), jnp.zeros(batch_size, bool)
+  step = jnp.minimum(state.planned, steps - 1)
+  target = jnp.asarray(world.frontiers)[jnp.arange(batch_size), query, step]
+  target = target.reshape(batch_size, 2, graphs.DIGITS, graphs.BASE)
+  working = (mask < 0) & (state.planned < steps)
+  working &= target.sum(axis=(1, 2, 3)) > 0
+  said = logits.reshape(batch_size, 3, graphs.DIGITS, graphs.BASE)
+  said = said[:, jnp.array([graphs.SOURCE, graphs.DESTINATION])]
+  least = jax.scipy.special.entr(target).sum(axis=(1, 2, 3))
+  cross = -(target * jax.nn.log_softmax(said)).sum(axis=(1, 2, 3))
+  loss = (cross - least) / (2 * graphs.DIGITS)
+  return jnp.where(working, loss, 0), working
+
+
+def frontiers(
+  node_labels: np.ndarray,
+  from_source: np.ndarray,
+  to_destination: np.ndarray,
+  shortest: np.ndarray,
+  num_steps: int,
+) -> np.ndarray:
+  """Returns what a search from both ends finds, step by step.
+
+  At step j, from 1, of planning a route of L steps, while j < L: the digits, as
+  they are on average, of the nodes from which it is j steps to the destination,
+  then those of the nodes to which it is j steps from the source. Otherwise
+  zeros.
+
+  Args:
+    node_labels: Labels of B graphs, -1 beyond their nodes. Shape ``[B, N]``.
+    from_source: Steps from each query's source. Shape ``[B, Q, N]``.
+    to_destination: Steps to each query's destination. Shape ``[B, Q, N]``.
+    shortest: L of each query. Shape ``[B, Q]``.
+    num_steps: P, steps of planning.
+
+  Returns:
+    Shape ``[B, Q, P, 60]``, float32.
+  """
+  places = graphs.BASE ** np.arange(graphs.DIGITS)[::-1]
+  digits = np.maximum(node_labels, 0)[..., None] // places % graphs.BASE
+  one_hots = np.eye(graphs.BASE, dtype=np.float32)[digits]
+  one_hots = one_hots.reshape(*node_labels.shape, -1)  # [B, N, 30]
+  steps = 1 + np.arange(num_steps)[:, None]
+  found = np.stack([to_destination, from_source], axis=2)[:, :, None]
+  found = found == steps[:, None]  # [B, Q, P, 2, N]
+  found &= (node_labels >= 0)[:, None, None, None]
+  found &= (steps < shortest[:, :, None, None])[..., None]
+  count = np.maximum(found.sum(axis=-1, keepdims=True), 1)
+  mean = np.einsum("bqpfn,bnd->bqpfd", found / count, one_hots)
+  return mean.reshape(*mean.shape[:3], -1).astype(np.float32)
+
+
 def world(
-  drawn: graphs.Graphs, distance: np.ndarray, source: np.ndarray
+  drawn: graphs.Graphs,
+  distance: np.ndarray,
+  source: np.ndarray,
+  worked: np.ndarray | None = None,
 ) -> World:
   """Returns what the environment knows of graphs and of where to go.
 
@@ -210,7 +293,10 @@ def world(
     drawn: B graphs.
     distance: Steps from each node to each destination. Shape ``[B, Q, N]``.
     source: Where to start from. Shape ``[B, Q]``.
+    worked: What `frontiers` gives, if planning is scored.
   """
+  if worked is None:
+    worked = np.zeros((*source.shape, 0, 60), np.float32)
   rows = np.arange(len(source))[:, None, None]
   most_edges = drawn.neighbours.shape[-1]
   legal = np.arange(most_edges) < drawn.degrees[..., None]
@@ -230,4 +316,5 @@ def world(
     legal=legal,
     distance=distance.astype(np.int32),
     source=source.astype(np.int32),
+    frontiers=worked,
   )

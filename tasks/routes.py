@@ -15,7 +15,7 @@ from tasks.graphs import Graphs
 UNREACHABLE = 10_000
 
 
-def steps_matrix(graphs: Graphs) -> np.ndarray:
+def _steps_matrix(graphs: Graphs) -> np.ndarray:
   """Returns the steps from each node to each in one move at most.
 
   Args:
@@ -47,7 +47,7 @@ def distances(graphs: Graphs) -> np.ndarray:
     Steps from the node of the row to that of the column, `UNREACHABLE` where
     there is no path. Shape ``[B, N, N]``, int32.
   """
-  adjacent = (steps_matrix(graphs) == 1).astype(np.float32)
+  adjacent = (_steps_matrix(graphs) == 1).astype(np.float32)
   found = np.full(adjacent.shape, UNREACHABLE, np.int32)
   every = np.arange(adjacent.shape[1])
   found[:, every, every] = 0
@@ -72,7 +72,7 @@ def min_plus_distances(graphs: Graphs) -> np.ndarray:
   Returns:
     As `distances`.
   """
-  found = steps_matrix(graphs)
+  found = _steps_matrix(graphs)
   for _ in range(int(np.ceil(np.log2(max(found.shape[1], 2))))):
     through = [
       (found[:, :, None, node] + found[:, None, node, :])

@@ -29,7 +29,14 @@ import numpy as np
 from dnc_jax.interaction import Episodes
 from tasks import graphs, routes
 from tasks.base import InteractiveTask
-from tasks.route_environment import TARGETS, Moves, RouteEnvironment, world
+from tasks.graph_task import GraphTask, tell
+from tasks.route_environment import (
+  TARGETS,
+  Moves,
+  RouteEnvironment,
+  frontiers,
+  world,
+)
 from tasks.traversal import Lesson
 
 # Extended Data Table 5. Its lessons 10 and 11 are printed alike.
@@ -67,7 +74,7 @@ _MOST_TRIES = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class ShortestPath(InteractiveTask):
+class ShortestPath(GraphTask, InteractiveTask):
   """Shortest path with a curriculum.
 
   Attributes:
@@ -91,6 +98,9 @@ class ShortestPath(InteractiveTask):
       5 has it, or 1, as its Methods.
     small_pools: As `Traversal.small_pools`.
     close_labels: As `Traversal.close_labels`.
+    worked: Scores the planning steps too, for what a search from both ends
+      finds (`route_environment.frontiers`). The inputs are the same. An aid to
+      learning that the paper does not have.
   """
 
   lessons: tuple[Lesson, ...] = PAPER_LESSONS
@@ -103,11 +113,10 @@ class ShortestPath(InteractiveTask):
   slack: int = 0
   small_pools: bool = False
   close_labels: bool = False
+  worked: bool = False
 
   name: ClassVar[str] = "shortest_path"
   unit: ClassVar[str] = "move"
-  input_size: ClassVar[int] = graphs.INPUT_SIZE
-  output_size: ClassVar[int] = graphs.TRIPLE_SIZE
 
   def __post_init__(self):
     """Checks the fields.
@@ -115,17 +124,13 @@ class ShortestPath(InteractiveTask):
     Raises:
       ValueError: A field is out of its range.
     """
-    if not self.lessons:
-      raise ValueError("lessons must hold at least one lesson, got none.")
-    if self.num_queries < 1:
-      raise ValueError(
-        f"num_queries must be at least 1, got {self.num_queries}."
-      )
-    for name in ("planning_steps", "planning_per_edge", "extra_steps", "slack"):
-      if getattr(self, name) < 0:
-        raise ValueError(
-          f"{name} must be at least 0, got {getattr(self, name)}."
-        )
+    self._check(
+      num_queries=1,
+      planning_steps=0,
+      planning_per_edge=0,
+      extra_steps=0,
+      slack=0,
+    )
     if not 0 <= self.planner_fraction <= 1:
       raise ValueError(
         f"planner_fraction must be from 0 to 1, got {self.planner_fraction}."
@@ -145,11 +150,6 @@ class ShortestPath(InteractiveTask):
     """Walks that are the network's alone, right if none is shorter."""
     return RouteEnvironment(target=self.target)
 
-  @property
-  def num_lessons(self) -> int:
-    """Number of lessons."""
-    return len(self.lessons)
-
   def planning(self, num_edges: np.ndarray) -> np.ndarray:
     """Returns the planning steps that graphs of so many edges get."""
     more = np.ceil(self.planning_per_edge * np.asarray(num_edges))
@@ -162,10 +162,6 @@ class ShortestPath(InteractiveTask):
     planning = int(self.planning(np.array(edges)))
     query = 1 + planning + ranges.path_length[1] + self.extra_steps
     return edges + self.num_queries * query
-
-  def memory_size(self, lesson: int) -> int:
-    """Returns a slot for each step, rounded up to a multiple of 8."""
-    return -(-self.length(lesson) // 8) * 8
 
   def sample(
     self,
@@ -250,25 +246,12 @@ class ShortestPath(InteractiveTask):
     shortest = between[every[:, None], source, destination]
     if (shortest >= routes.UNREACHABLE).any():
       raise ValueError("A destination cannot be reached from its source.")
-    triples, num_edges = graphs.shuffled_triples(rng, drawn)
+    num_edges = drawn.num_edges
     planning = self.planning(num_edges)
     takes = 1 + planning[:, None] + shortest + self.extra_steps  # [B, Q]
-    lengths = num_edges + takes.sum(axis=1)
-    if length is None:
-      length = int(lengths.max())
-    if length < lengths.max():
-      raise ValueError(
-        f"length must be at least the {lengths.max()} steps of the longest "
-        f"episode, got {length}."
-      )
-    inputs = np.zeros((length, len(pairs), graphs.INPUT_SIZE), np.float32)
-    mask = np.zeros((length, len(pairs)), np.float32)
-    told = np.arange(triples.shape[1]) < num_edges[:, None]
-    row, step = np.nonzero(told)
-    inputs[step, row, : graphs.TRIPLE_SIZE] = graphs.one_hots(
-      triples[row, step]
-    )
-    steps = np.arange(length)[:, None]
+    inputs = tell(rng, drawn, takes.sum(axis=1), length)
+    mask = np.zeros(inputs.shape[:2], np.float32)
+    steps = np.arange(len(inputs))[:, None]
     asked = np.full((len(pairs), 3), -1)
     begin = num_edges
     for query in range(pairs.shape[1]):
@@ -279,15 +262,26 @@ class ShortestPath(InteractiveTask):
       inputs[begin, every, graphs.PHASE_CHANNEL] = 1
       answer = begin + 1 + planning
       inputs[answer, every, graphs.PHASE_CHANNEL] = 1
-      begin = begin + takes[:, query]
+      asked_at, begin = begin, begin + takes[:, query]
       mask[(steps >= answer) & (steps < begin)] = query + 1
+      if self.worked:
+        mask[(steps > asked_at) & (steps < answer)] = -(query + 1)
     inputs[..., graphs.ANSWER_CHANNEL] = mask > 0
     to_each = between[every[:, None], :, destination]  # [B, Q, N]
+    worked = None
+    if self.worked:
+      worked = frontiers(
+        drawn.node_labels,
+        between[every[:, None], source],
+        to_each,
+        shortest,
+        max(lesson.path_length[1] for lesson in self.lessons) - 1,
+      )
     return Episodes(
       inputs=inputs,
       mask=mask,
       coins=rng.random(mask.shape, dtype=np.float32),
-      world=world(drawn, to_each, source),
+      world=world(drawn, to_each, source, worked),
       lesson=np.zeros(len(pairs), np.int32),
     )
 
@@ -362,11 +356,12 @@ class ShortestPath(InteractiveTask):
         for x in (answer.node, answer.edge, answer.excess, answer.remaining)
       )
       one_hot = np.eye(graphs.BASE)[places.digits[node, taken]].ravel()
-      triple = ",".join(f"{x:03d}" for x in graphs.read_labels(one_hot))
-      lines.append(
-        f"    move ({triple})  {_left(remaining)}"
-        + (f"  {excess} too long" if excess > 0 else "")
-      )
+      triple = graphs.in_words(graphs.read_labels(one_hot))
+      line = f"    move {triple}  {_left(remaining)}"
+      # Of a way that leads nowhere there is no saying how much too long it is.
+      if excess > 0 and remaining < routes.UNREACHABLE:
+        line += f"  {excess} too long"
+      lines.append(line)
     return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ from dnc_jax import losses
 from dnc_jax.losses import Batch
 from tasks import graphs
 from tasks.base import SequenceTask
+from tasks.graph_task import GraphTask, answer_line, tell
 
 
 class Lesson(NamedTuple):
@@ -122,7 +123,7 @@ LESSONS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Traversal(SequenceTask):
+class Traversal(GraphTask, SequenceTask):
   """Graph traversal with a curriculum.
 
   Attributes:
@@ -143,8 +144,6 @@ class Traversal(SequenceTask):
 
   name: ClassVar[str] = "traversal"
   unit: ClassVar[str] = "triple"
-  input_size: ClassVar[int] = graphs.INPUT_SIZE
-  output_size: ClassVar[int] = graphs.TRIPLE_SIZE
 
   def __post_init__(self):
     """Checks the fields.
@@ -152,35 +151,17 @@ class Traversal(SequenceTask):
     Raises:
       ValueError: There is no lesson, or no walk to ask for.
     """
-    if not self.lessons:
-      raise ValueError("lessons must hold at least one lesson, got none.")
-    if self.num_queries < 1:
-      raise ValueError(
-        f"num_queries must be at least 1, got {self.num_queries}."
-      )
+    self._check(num_queries=1)
 
   @property
   def objective(self) -> losses.Objective:
     """Cross-entropy of each digit."""
     return losses.digits
 
-  @property
-  def num_lessons(self) -> int:
-    """Number of lessons."""
-    return len(self.lessons)
-
   def length(self, lesson: int) -> int:
     """Returns the most steps that a sequence of this lesson can have."""
     ranges = self.lessons[lesson]
     return ranges.most_edges + 2 * self.num_queries * ranges.path_length[1]
-
-  def memory_size(self, lesson: int) -> int:
-    """Returns a slot for each step, rounded up to a multiple of 8.
-
-    A network may write at each step; with fewer slots than that it overwrites
-    what it still needs.
-    """
-    return -(-self.length(lesson) // 8) * 8
 
   def sample(
     self,
@@ -242,12 +223,8 @@ class Traversal(SequenceTask):
     lines = [f"Graph of {len(told)} edges: " + " ".join(told)]
     for step in range(len(inputs)):
       if asked[step]:
-        line = f"  answer {graphs.in_words(targets[step])}"
-        if said is not None:
-          right = (said[step] == targets[step]).all()
-          line += f"  network {graphs.in_words(said[step])}"
-          line += "" if right else "  wrong"
-        lines.append(line)
+        given = None if said is None else said[step]
+        lines.append(answer_line(targets[step], given))
       elif heard[step, 1] >= 0 and heard[step, 2] < 0:
         lines.append(f"  query  {graphs.in_words(heard[step])}")
     return "\n".join(lines)
@@ -278,22 +255,10 @@ def encode(
     ValueError: ``length`` is too short for a sequence.
   """
   batch_size, num_queries = path_lengths.shape
-  triples, num_edges = graphs.shuffled_triples(rng, drawn)
-  lengths = num_edges + 2 * path_lengths.sum(axis=1)
-  if length is None:
-    length = int(lengths.max())
-  if length < lengths.max():
-    raise ValueError(
-      f"length must be at least the {lengths.max()} steps of the longest "
-      f"sequence, got {length}."
-    )
-  inputs = np.zeros((length, batch_size, graphs.INPUT_SIZE), np.float32)
-  targets = np.zeros((length, batch_size, graphs.TRIPLE_SIZE), np.float32)
-  mask = np.zeros((length, batch_size), np.float32)
-
-  told = np.arange(triples.shape[1]) < num_edges[:, None]
-  row, step = np.nonzero(told)
-  inputs[step, row, : graphs.TRIPLE_SIZE] = graphs.one_hots(triples[row, step])
+  num_edges = drawn.num_edges
+  inputs = tell(rng, drawn, 2 * path_lengths.sum(axis=1), length)
+  targets = np.zeros((*inputs.shape[:2], graphs.TRIPLE_SIZE), np.float32)
+  mask = np.zeros(inputs.shape[:2], np.float32)
   every = np.arange(batch_size)
   start = num_edges
   for query in range(num_queries):

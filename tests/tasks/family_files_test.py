@@ -87,7 +87,7 @@ class FamilyFilesTest(parameterized.TestCase):
     self.assertEqual(named(family), expected)
 
   @parameterized.named_parameters(
-    ("empty", "", "is empty. It needs: person, relation, relative"),
+    ("empty", "", "is empty. It needs: person,relation,relative"),
     ("heading", HEADING, "has no edges, only a heading"),
     (
       "unknown",

@@ -76,7 +76,9 @@ class DrawnByHandTest(parameterized.TestCase):
 
   def test_channels(self):
     self.assertEqual((graphs.PHASE_CHANNEL, graphs.ANSWER_CHANNEL), (90, 91))
-    self.assertEqual((Traversal.input_size, Traversal.output_size), (92, 90))
+    self.assertEqual(
+      (Traversal().input_size, Traversal().output_size), (92, 90)
+    )
 
   def test_three_walks_of_different_lengths(self):
     batch = encode(TINY, [[1, 3, 2]], length=17)
