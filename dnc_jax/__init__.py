@@ -10,7 +10,7 @@ from dnc_jax.access import (
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.controllers import DeepLSTM, DeepLSTMState, FeedForward
 from dnc_jax.dnc import DNC, DNCState
-from dnc_jax.interop import from_deepmind, widen_words
+from dnc_jax.interop import from_deepmind, reset_read_heads, widen_words
 
 __version__ = "0.1.0"
 
@@ -28,5 +28,6 @@ __all__ = [
   "TemporalLinkageState",
   "from_deepmind",
   "make_core",
+  "reset_read_heads",
   "widen_words",
 ]

@@ -1,4 +1,4 @@
-"""Models brought over: from google-deepmind/dnc, or to wider words."""
+"""Models brought over: from google-deepmind/dnc, to wider words, new tasks."""
 
 import dataclasses
 import math
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import haiku as hk
+import jax
 import numpy as np
 
 from dnc_jax import _interface
@@ -226,6 +227,42 @@ def widen_words(
     },
   }
   return cast(hk.Params, widened_params)
+
+
+def reset_read_heads(
+  params: hk.Params, config: ModelConfig, fresh: hk.Params
+) -> hk.Params:
+  """Returns a model whose read heads have yet to learn where to look.
+
+  Look-ups that are sharp give next to no gradient towards others: a model that
+  looks up one thing learns slowly to look up another. What it writes, and what
+  it makes of what it reads, stay as they are.
+
+  Args:
+    params: Parameters of a model.
+    config: Its config.
+    fresh: Parameters as drawn for the same config, for the read keys, strengths
+      and masks.
+
+  Returns:
+    Parameters of the same shapes.
+
+  Raises:
+    ValueError: ``fresh`` is not of the same model.
+  """
+  shapes = [jax.tree.map(np.shape, part) for part in (params, fresh)]
+  if shapes[0] != shapes[1]:
+    raise ValueError("The fresh parameters must be those of the same model.")
+  name = "memory_access/interface"
+  interface = {key: np.array(x) for key, x in params[name].items()}
+  start = 0
+  for part, shape in _layout(config).items():
+    columns = slice(start, start + math.prod(shape))
+    if part in ("read_keys", "read_strengths", "read_masks"):
+      for key, array in interface.items():
+        array[..., columns] = np.asarray(fresh[name][key])[..., columns]
+    start = columns.stop
+  return cast(hk.Params, {**params, name: interface})
 
 
 def _layout(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -117,6 +117,12 @@ def define_training_flags() -> None:
     None,
     "Folder, of a run or below pretrained/, whose weights to start from.",
   )
+  flags.DEFINE_bool(
+    "reset_read_heads",
+    False,
+    "Draws anew where the read heads of --initial_weights look: for a task "
+    "that looks up other things.",
+  )
   # Curriculum.
   flags.DEFINE_float(
     "advance_threshold",
@@ -281,6 +287,7 @@ def run_config() -> RunConfig:
     earlier_fraction=FLAGS.earlier_fraction,
     max_steps_per_lesson=FLAGS.max_steps_per_lesson,
     initial_weights=FLAGS.initial_weights,
+    reset_read_heads=FLAGS.reset_read_heads,
   )
 
 

@@ -10,7 +10,13 @@ import haiku as hk
 import jax
 
 import tasks
-from dnc_jax import ModelConfig, curriculum, training, widen_words
+from dnc_jax import (
+  ModelConfig,
+  curriculum,
+  reset_read_heads,
+  training,
+  widen_words,
+)
 from dnc_jax.checkpoint import Checkpoints, load_params
 from tasks.base import Task
 
@@ -39,6 +45,7 @@ class RunConfig:
     max_steps_per_lesson: Batches after which the next lesson begins anyway;
       None for no such limit.
     initial_weights: Folder whose weights the run starts from, or None.
+    reset_read_heads: Draws anew where the read heads of those weights look.
   """
 
   task: str
@@ -54,6 +61,7 @@ class RunConfig:
   earlier_fraction: float = 0.1
   max_steps_per_lesson: int | None = None
   initial_weights: str | None = None
+  reset_read_heads: bool = False
 
   def __post_init__(self):
     """Checks the fields that are not checked elsewhere.
@@ -69,6 +77,8 @@ class RunConfig:
       raise ValueError(
         f"length_multiple must be at least 0, got {self.length_multiple}."
       )
+    if self.reset_read_heads and self.initial_weights is None:
+      raise ValueError("reset_read_heads is for runs with initial_weights.")
     self.curriculum(1)
 
   def curriculum(self, num_lessons: int) -> curriculum.Curriculum:
@@ -197,7 +207,8 @@ def initial_state(config: RunConfig) -> training.TrainState:
 def initial_params(config: RunConfig, like: hk.Params) -> hk.Params:
   """Returns the weights that a run starts from instead of random ones.
 
-  Those of the same model with shorter words are widened.
+  Those of the same model with shorter words are widened; then the read heads
+  are reset if the config says so.
   """
   folder = pathlib.Path(config.initial_weights or "")
   saved, params, _ = restore_params(folder)
@@ -214,8 +225,13 @@ def initial_params(config: RunConfig, like: hk.Params) -> hk.Params:
     lines = changes("", saved.model.to_dict(), config.model.to_dict())
     what = "; ".join(f"{n} is {a!r} there, {b!r} here" for n, a, b in lines)
     raise ValueError(f"{folder} holds weights of another model: {what}.")
+  if not (longer or config.reset_read_heads):
+    return params
+  fresh = initial_state(config).params
   if longer:
-    return widen_words(params, saved.model, initial_state(config).params)
+    params = widen_words(params, saved.model, fresh)
+  if config.reset_read_heads:
+    params = reset_read_heads(params, config.model, fresh)
   return params
 
 

@@ -68,7 +68,18 @@ CITY_LESSONS = (
   Lesson((15, 25), (2, 5), (2, 5)),
   Lesson((20, 25), (2, 6), (2, 5)),
 )
-LESSONS = {"paper": PAPER_LESSONS, "city": CITY_LESSONS}
+# Few, for training with worked answers.
+WORKED_LESSONS = (
+  Lesson((5, 10), (2, 3), (2, 2)),
+  Lesson((6, 14), (2, 4), (2, 3)),
+  Lesson((10, 20), (2, 5), (2, 4)),
+  Lesson((20, 25), (2, 6), (2, 5)),
+)
+LESSONS = {
+  "paper": PAPER_LESSONS,
+  "city": CITY_LESSONS,
+  "worked": WORKED_LESSONS,
+}
 
 _MOST_TRIES = 100
 

@@ -1,0 +1,143 @@
+"""Worked answers of shortest path: what a search from both ends finds."""
+
+import jax
+import numpy as np
+from absl.testing import absltest
+
+from tasks import graphs, routes
+from tasks.route_environment import RouteEnvironment, frontiers
+from tasks.shortest_path import WORKED_LESSONS, ShortestPath
+
+# 0 - 1 - 2 - 3 in a line, both ways; 4 leads to 2 only, and 0 leads to 4.
+LEADS = [[1, 4], [0, 2], [1, 3], [2], [2]]
+NAMES = [123, 245, 367, 489, 501]
+
+
+def mean_digits(*nodes: int) -> np.ndarray:
+  """Returns the mean one-hots of the digits of the labels of nodes."""
+  total = np.zeros((3, 10))
+  for node in nodes:
+    for place, digit in enumerate(str(NAMES[node])):
+      total[place, int(digit)] += 1 / len(nodes)
+  return total.ravel()
+
+
+class FrontiersTest(absltest.TestCase):
+  def drawn(self) -> graphs.Graphs:
+    return graphs.Graphs(
+      node_labels=np.array([[*NAMES, -1]]),
+      neighbours=np.array([[x + [0] * (2 - len(x)) for x in [*LEADS, []]]]),
+      edge_labels=np.zeros((1, 6, 2), int),
+      degrees=np.array([[len(x) for x in [*LEADS, []]]]),
+    )
+
+  def test_by_hand(self):
+    between = routes.distances(self.drawn())
+    pairs = np.array([[0, 3], [1, 3], [0, 1]])
+    found = frontiers(
+      self.drawn().node_labels,
+      between[:, pairs[:, 0]],
+      between[:, :, pairs[:, 1]].transpose(0, 2, 1),
+      between[:, pairs[:, 0], pairs[:, 1]],
+      3,
+    )
+    self.assertEqual(found.shape, (1, 3, 3, 60))
+    nothing = np.zeros(60)
+    expected = [
+      # From 0 to 3 it is three steps: one before 3 is 2, two before it are 1
+      # and 4; one beyond 0 are 1 and 4, two beyond it is 2.
+      [
+        [*mean_digits(2), *mean_digits(1, 4)],
+        [*mean_digits(1, 4), *mean_digits(2)],
+        nothing,
+      ],
+      # From 1 to 3, two steps: one beyond 1 are 0 and 2.
+      [[*mean_digits(2), *mean_digits(0, 2)], nothing, nothing],
+      # From 0 to 1, one step, nothing is in between.
+      [nothing, nothing, nothing],
+    ]
+    np.testing.assert_allclose(found[0], expected, atol=1e-6)
+
+
+class WorkedTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.task = ShortestPath(
+      WORKED_LESSONS, num_queries=2, planning_steps=5, worked=True
+    )
+    self.batch = self.task.sample(np.random.default_rng(0), np.full(20, 2))
+
+  def outcomes(self, answers):
+    """Returns outcomes for logits that are told the step and the mask."""
+    environment = self.task.objective
+    state, outcomes = environment.start(self.batch.world), []
+    for step, mask in enumerate(self.batch.mask):
+      state, outcome = environment.act(
+        self.batch.world,
+        state,
+        answers(step, mask),
+        mask,
+        self.batch.coins[step],
+      )
+      outcomes.append(outcome)
+    return environment.scores(
+      jax.tree.map(lambda *x: np.stack(x), *outcomes)
+    ), jax.tree.map(lambda *x: np.stack(x), *outcomes)
+
+  def test_the_network_hears_the_same(self):
+    plain = ShortestPath(WORKED_LESSONS, num_queries=2, planning_steps=5)
+    batch = plain.sample(np.random.default_rng(0), np.full(20, 2))
+    np.testing.assert_array_equal(batch.inputs, self.batch.inputs)
+    np.testing.assert_array_equal(batch.coins, self.batch.coins)
+    np.testing.assert_array_equal(batch.mask, np.maximum(self.batch.mask, 0))
+    self.assertEqual(batch.world.frontiers.shape, (20, 2, 0, 60))
+
+  def test_planning_is_scored_until_the_ends_meet(self):
+    _, outcomes = self.outcomes(lambda *_: np.zeros((20, 90), np.float32))
+    places = self.batch.world
+    rows = np.arange(20)
+    for query in range(2):
+      shortest = places.distance[rows, query, places.source[:, query]]
+      own = self.batch.mask == -(query + 1)
+      np.testing.assert_array_equal(own.sum(axis=0), 5)
+      scored = outcomes.working & own
+      np.testing.assert_array_equal(scored.sum(axis=0), shortest - 1)
+      np.testing.assert_array_equal(scored.argmax(axis=0), own.argmax(axis=0))
+    self.assertFalse((outcomes.working & outcomes.moving).any())
+    self.assertFalse(outcomes.worked_loss[~outcomes.working].any())
+    self.assertGreater(outcomes.worked_loss[outcomes.working].min(), 0.1)
+
+  def test_the_least_loss_is_none(self):
+    found = self.batch.world.frontiers
+    planned = np.zeros(20, int)
+
+    def right(_, mask):
+      nonlocal planned
+      logits = np.zeros((20, 3, 30), np.float32)
+      query = np.maximum(-mask.astype(int) - 1, 0)
+      at = np.minimum(planned, found.shape[2] - 1)
+      now = found[np.arange(20), query, at].reshape(20, 2, 30)
+      logits[:, [0, 2]] = np.log(now + 1e-9)
+      planned = np.where(mask < 0, planned + 1, 0)
+      return logits.reshape(20, 90)
+
+    scores, outcomes = self.outcomes(right)
+    self.assertLess(abs(outcomes.worked_loss).max(), 1e-5)
+    moves = outcomes.loss.sum() / outcomes.moving.sum()
+    np.testing.assert_allclose(scores.loss, moves, rtol=1e-5)
+    wrong, other = self.outcomes(lambda *_: np.zeros((20, 90), np.float32))
+    worked = other.worked_loss.sum() / other.working.sum()
+    np.testing.assert_allclose(
+      wrong.loss, other.loss.sum() / other.moving.sum() + worked, rtol=1e-5
+    )
+
+  def test_what_is_learned_is_not_what_is_counted(self):
+    scores, outcomes = self.outcomes(
+      lambda *_: np.random.default_rng(0).normal(size=(20, 90))
+    )
+    np.testing.assert_array_equal(scores.count, outcomes.moving.sum(axis=0))
+    self.assertIsInstance(self.task.test_objective, RouteEnvironment)
+
+
+if __name__ == "__main__":
+  absltest.main()
