@@ -39,6 +39,7 @@ class Run:
     lesson: Lesson of the curriculum that it is at, from 0.
     num_params: How many numbers the parameters are.
     changed: A line for each setting that is other than when the run stopped.
+    row: The last row reported; empty before the first.
   """
 
   def __init__(
@@ -86,11 +87,13 @@ class Run:
       self._progress = curriculum.CurriculumState()
       self._means = metrics.RunningMean()
       rows = 0
+      self.row: dict[str, float] = {}
     else:
       self.step, self._state, host = restored
       self._progress = curriculum.CurriculumState.from_json(host["curriculum"])
       self._means = metrics.RunningMean.from_state(host["means"])
       rows = host["rows"]
+      self.row = host.get("row", {})
       before = host.get("settings", self._settings)
       for name, old, new in changes("", before, self._settings):
         self.changed.append(f"{name} was {old}, is {new}")
@@ -147,7 +150,17 @@ class Run:
     row = {"step": self.step, "lesson": self.lesson, **self._means.means()}
     self._means = metrics.RunningMean()
     self._writer.write(row)
+    self.row = row
     return row
+
+  def has_learned(self, accuracy: float) -> bool:
+    """Returns whether so many of the last lesson's sequences are right.
+
+    Args:
+      accuracy: Fraction of sequences fully right in the last report.
+    """
+    lesson, right = (self.row.get(name, -1) for name in ("lesson", "accuracy"))
+    return lesson + 1 == self._curriculum.num_lessons and right >= accuracy
 
   def save(self) -> None:
     """Writes a checkpoint."""
@@ -156,6 +169,7 @@ class Run:
       "curriculum": self._progress.to_json(),
       "means": self._means.state(),
       "rows": self._writer.rows,
+      "row": self.row,
       "settings": self._settings,
     }
     self._checkpoints.save(self.step, self._state, host)
@@ -237,6 +251,7 @@ def carry_on(
   *,
   report_interval: int,
   checkpoint_interval: int,
+  stop_accuracy: float | None = None,
   show: Callable[[dict[str, float]], None],
   tick: Callable[[int], None],
 ) -> int | None:
@@ -250,6 +265,7 @@ def carry_on(
     report_interval: Updates between reports, at least 1.
     checkpoint_interval: Updates between checkpoints; below 1 for none before
       the end.
+    stop_accuracy: Ends sooner once the run `has_learned` so much.
     show: Called with each report's row.
     tick: Called with the number of updates done, after each.
 
@@ -263,6 +279,8 @@ def carry_on(
   saved: int | None = run.step
   try:
     while run.step < iterations and stop.signal is None:
+      if stop_accuracy is not None and run.has_learned(stop_accuracy):
+        break
       run.advance()
       tick(run.step)
       if run.step % report_interval == 0:

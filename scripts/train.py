@@ -30,6 +30,14 @@ CHECKPOINT_INTERVAL = flags.DEFINE_integer(
   -1,
   "Updates between checkpoints; -1 for none before the end.",
 )
+STOP_ACCURACY = flags.DEFINE_float(
+  "stop_accuracy",
+  None,
+  "Ends sooner, once so many of the last lesson's sequences were fully right "
+  "between two reports.",
+  lower_bound=0,
+  upper_bound=1,
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,6 +73,7 @@ def main(argv: Sequence[str]) -> int:
       ITERATIONS.value,
       report_interval=REPORT_INTERVAL.value,
       checkpoint_interval=CHECKPOINT_INTERVAL.value,
+      stop_accuracy=STOP_ACCURACY.value,
       show=progress.show,
       tick=progress.tick,
     )

@@ -71,9 +71,9 @@ CITY_LESSONS = (
 # Few, for training with worked answers.
 WORKED_LESSONS = (
   Lesson((5, 10), (2, 3), (2, 2)),
-  Lesson((6, 14), (2, 4), (2, 3)),
-  Lesson((10, 20), (2, 5), (2, 4)),
-  Lesson((20, 25), (2, 6), (2, 5)),
+  Lesson((6, 14), (2, 4), (1, 3)),
+  Lesson((10, 20), (2, 5), (1, 4)),
+  Lesson((20, 25), (2, 6), (1, 5)),
 )
 LESSONS = {
   "paper": PAPER_LESSONS,

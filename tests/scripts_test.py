@@ -12,11 +12,12 @@ from scripts.saved import restore_params
 from tests import processes
 from tests.script_case import ScriptTestCase
 
-SCRIPTS = ("train", "evaluate", "ask", "export")
+SCRIPTS = ("train", "evaluate", "ask", "compare", "export")
 # Modules that those import.
 PARTS = (
   "__init__",
   "ask_route",
+  "comparison",
   "flags",
   "measure",
   "names",
@@ -50,6 +51,7 @@ class SmokeTest(ScriptTestCase):
     ("train", "task", "checkpoint_dir", "memory_size", "num_bits", "preset"),
     ("evaluate", "task", "checkpoint_dir", "num_bits", "map", "family"),
     ("ask", "from", "then", "to", "family", "who"),
+    ("compare", "folder", "jobs"),
     ("export", "checkpoint_dir", "name"),
   )
   def test_help_lists_the_flags(self, name, *flags):
