@@ -7,23 +7,36 @@ from dnc_jax.access import (
   TemporalLinkage,
   TemporalLinkageState,
 )
+from dnc_jax.baselines import GRU, LSTM, Baseline, BaselineState
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.controllers import DeepLSTM, DeepLSTMState, FeedForward
 from dnc_jax.dnc import DNC, DNCState
 from dnc_jax.interop import from_deepmind, reset_read_heads, widen_words
+from dnc_jax.mann import MANN, MANNAccess, MANNAccessState
+from dnc_jax.ntm import NTM, NTMAccess, NTMAccessState
 
 __version__ = "0.1.0"
 
 __all__ = [
   "DNC",
+  "GRU",
+  "LSTM",
+  "MANN",
+  "NTM",
   "AccessState",
+  "Baseline",
+  "BaselineState",
   "DNCState",
   "DeepLSTM",
   "DeepLSTMState",
   "FeedForward",
   "Freeness",
+  "MANNAccess",
+  "MANNAccessState",
   "MemoryAccess",
   "ModelConfig",
+  "NTMAccess",
+  "NTMAccessState",
   "TemporalLinkage",
   "TemporalLinkageState",
   "from_deepmind",

@@ -13,20 +13,27 @@ import haiku as hk
 
 from dnc_jax._checks import at_least, one_of
 from dnc_jax.access import LINKS, STRENGTHS, MemoryAccess
+from dnc_jax.baselines import Baseline
 from dnc_jax.controllers import DeepLSTM, FeedForward
 from dnc_jax.dnc import DNC
+from dnc_jax.mann import MANN, MANNAccess
+from dnc_jax.ntm import INITIAL_MEMORIES, NTM, NTMAccess
 
+CORES = ("dnc", "ntm", "mann", "none")
 CONTROLLERS = ("lstm", "deep_lstm", "gru", "feed_forward")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """A DNC's sizes and options, checked when made.
+  """A model's sizes and options, checked when made.
 
   Defaults are those of google-deepmind/dnc's training script.
 
   Attributes:
     output_size: Numbers in a step's output, at least 1.
+    core: The memory around the controller: ``"dnc"``, ``"ntm"``, ``"mann"``, or
+      ``"none"``, the controller alone. A field that says "of" some cores has
+      no effect on the others.
     controller: ``"lstm"``, ``"deep_lstm"`` (the paper's, with skip
       connections), ``"gru"`` or ``"feed_forward"``.
     hidden_size: Cells in each layer of the controller, at least 1.
@@ -35,18 +42,22 @@ class ModelConfig:
       and use.
     word_size: W, numbers in a slot, at least 1.
     num_reads: R, read heads, at least 1.
-    num_writes: Write heads, at least 1.
+    num_writes: Write heads, at least 1; of dnc and ntm.
     clip_value: Bound on controller and output, more than 0; None for none.
-    strength: ``"softplus"`` (DeepMind's code) or ``"oneplus"`` (the paper).
+    strength: ``"softplus"`` (DeepMind's code) or ``"oneplus"`` (the paper); of
+      dnc, as are the next five.
     usage_gradient: Gradients from usage to write weights flow (the paper) or
       are stopped (DeepMind's code).
     links: ``"dense"``, ``"stop_gradient"`` or ``"off"``.
     content_mask: Look-ups choose which elements of a word to compare.
     mask_floor: Least that a masked element counts, in [0, 1].
     deallocate: Freed slots are wiped.
+    max_shift: Slots that a head can move by in a step, at least 0; of ntm.
+    initial_memory: ``"constant"``, ``"learned"`` or ``"random"``; of ntm.
   """
 
   output_size: int
+  core: str = "dnc"
   controller: str = "lstm"
   hidden_size: int = 64
   num_layers: int = 1
@@ -61,6 +72,8 @@ class ModelConfig:
   content_mask: bool = False
   mask_floor: float = 0.1
   deallocate: bool = False
+  max_shift: int = 1
+  initial_memory: str = "constant"
 
   def __post_init__(self):
     """Checks every field.
@@ -78,9 +91,17 @@ class ModelConfig:
       "num_writes",
     ):
       at_least(name, getattr(self, name), 1)
+    at_least("max_shift", self.max_shift, 0)
+    one_of("core", self.core, CORES)
+    one_of("initial_memory", self.initial_memory, INITIAL_MEMORIES)
     one_of("controller", self.controller, CONTROLLERS)
     one_of("strength", self.strength, STRENGTHS)
     one_of("links", self.links, LINKS)
+    if self.core == "mann" and self.memory_size < self.num_reads:
+      raise ValueError(
+        f"memory_size must be at least num_reads, {self.num_reads}, for core "
+        f"'mann', got {self.memory_size}: each head writes to its own slot."
+      )
     if self.num_layers > 1 and self.controller in ("lstm", "gru"):
       raise ValueError(
         f"num_layers must be 1 for controller {self.controller!r}, got "
@@ -151,26 +172,46 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
   """Returns the model, inside a function given to ``hk.transform``.
 
   Its parameters are named ``lstm/...`` (or as the controller is called),
-  ``memory_access/interface`` and ``dnc/output_linear``, below the names of the
-  modules that it is made in.
+  ``memory_access/interface`` and ``dnc/output_linear``, or as the core is
+  called, below the names of the modules that it is made in.
   """
-  return DNC(
-    config.output_size,
-    access=MemoryAccess(
-      memory_size=config.memory_size,
-      word_size=config.word_size,
-      num_reads=config.num_reads,
-      num_writes=config.num_writes,
-      strength=config.strength,
-      usage_gradient=config.usage_gradient,
-      links=config.links,
-      content_mask=config.content_mask,
-      mask_floor=config.mask_floor,
-      deallocate=config.deallocate,
-    ),
-    controller=_make_controller(config),
-    clip_value=config.clip_value,
+  options = {
+    "controller": _make_controller(config),
+    "clip_value": config.clip_value,
+  }
+  match config.core:
+    case "ntm":
+      access = NTMAccess(
+        memory_size=config.memory_size,
+        word_size=config.word_size,
+        num_reads=config.num_reads,
+        num_writes=config.num_writes,
+        max_shift=config.max_shift,
+        initial_memory=config.initial_memory,
+      )
+      return NTM(config.output_size, access=access, **options)
+    case "mann":
+      access = MANNAccess(
+        memory_size=config.memory_size,
+        word_size=config.word_size,
+        num_reads=config.num_reads,
+      )
+      return MANN(config.output_size, access=access, **options)
+    case "none":
+      return Baseline(config.output_size, **options)
+  access = MemoryAccess(
+    memory_size=config.memory_size,
+    word_size=config.word_size,
+    num_reads=config.num_reads,
+    num_writes=config.num_writes,
+    strength=config.strength,
+    usage_gradient=config.usage_gradient,
+    links=config.links,
+    content_mask=config.content_mask,
+    mask_floor=config.mask_floor,
+    deallocate=config.deallocate,
   )
+  return DNC(config.output_size, access=access, **options)
 
 
 def _make_controller(config: ModelConfig) -> hk.RNNCore:

@@ -155,6 +155,7 @@ def widen_words(
     ValueError: The controller is another, or ``fresh`` is not of the same model
       with longer words.
   """
+  _check_core(config)
   if config.controller != "lstm":
     raise ValueError(
       "Only models whose controller is 'lstm' can have their words widened, "
@@ -248,8 +249,9 @@ def reset_read_heads(
     Parameters of the same shapes.
 
   Raises:
-    ValueError: ``fresh`` is not of the same model.
+    ValueError: ``fresh`` is not of the same model, or that is no DNC.
   """
+  _check_core(config)
   shapes = [jax.tree.map(np.shape, part) for part in (params, fresh)]
   if shapes[0] != shapes[1]:
     raise ValueError("The fresh parameters must be those of the same model.")
@@ -263,6 +265,14 @@ def reset_read_heads(
         array[..., columns] = np.asarray(fresh[name][key])[..., columns]
     start = columns.stop
   return cast(hk.Params, {**params, name: interface})
+
+
+def _check_core(config: ModelConfig) -> None:
+  """Raises a ValueError for a model that is not a DNC."""
+  if config.core != "dnc":
+    raise ValueError(
+      f"Only a DNC's memory can be changed, core 'dnc', got {config.core!r}."
+    )
 
 
 def _layout(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -130,7 +130,10 @@ def is_small(config: ModelConfig, batch_size: int) -> bool:
     batch_size: B, sequences that it goes through at a time.
   """
   slots = config.memory_size
-  links = 0 if config.links == "off" else config.num_writes * slots
+  if config.core == "none":
+    return True
+  dense = config.core == "dnc" and config.links != "off"
+  links = config.num_writes * slots if dense else 0
   return batch_size * slots * (config.word_size + links) <= _SMALL
 
 
@@ -225,7 +228,8 @@ def init_state(
     A state whose parameters are a function of these arguments.
   """
   # No parameter's shape depends on the number of slots, and few are cheap.
-  small = dataclasses.replace(config, memory_size=1)
+  slots = config.num_reads if config.core == "mann" else 1
+  small = dataclasses.replace(config, memory_size=slots)
   params = jax.jit(make_forward(small).init)(
     jax.random.key(seed), jnp.zeros([1, 1, input_size])
   )

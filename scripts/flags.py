@@ -16,7 +16,8 @@ from absl import app, flags, logging
 import tasks
 from dnc_jax import ModelConfig
 from dnc_jax.access import LINKS, STRENGTHS
-from dnc_jax.config import CONTROLLERS
+from dnc_jax.config import CONTROLLERS, CORES
+from dnc_jax.ntm import INITIAL_MEMORIES
 from dnc_jax.training import OPTIMISERS, OptimiserConfig
 from scripts.presets import PRESETS
 from scripts.saved import RunConfig
@@ -49,6 +50,12 @@ def define_training_flags() -> None:
     "win over it.",
   )
   # Model.
+  flags.DEFINE_enum(
+    "core",
+    "dnc",
+    CORES,
+    "The memory around the controller; none for the controller alone.",
+  )
   flags.DEFINE_integer("hidden_size", 64, "Cells of the controller.")
   flags.DEFINE_integer(
     "memory_size",
@@ -90,6 +97,15 @@ def define_training_flags() -> None:
   )
   flags.DEFINE_float("mask_floor", 0.1, "Least that a masked element counts.")
   flags.DEFINE_bool("deallocate", False, "Wipes slots as they are freed.")
+  flags.DEFINE_integer(
+    "max_shift", 1, "Slots that a head of an ntm can move by in a step."
+  )
+  flags.DEFINE_enum(
+    "initial_memory",
+    "constant",
+    INITIAL_MEMORIES,
+    "What is in the memory of an ntm at first.",
+  )
   # Optimisation.
   flags.DEFINE_enum("optimizer", "rmsprop", OPTIMISERS, "The optimiser.")
   flags.DEFINE_float("learning_rate", 1e-4, "Learning rate.")
@@ -255,6 +271,7 @@ def run_config() -> RunConfig:
     task_options=task_options(TASK.value),
     model=ModelConfig(
       output_size=task.output_size,
+      core=FLAGS.core,
       controller=FLAGS.controller,
       hidden_size=FLAGS.hidden_size,
       num_layers=FLAGS.num_layers,
@@ -269,6 +286,8 @@ def run_config() -> RunConfig:
       content_mask=FLAGS.content_mask,
       mask_floor=FLAGS.mask_floor,
       deallocate=FLAGS.deallocate,
+      max_shift=FLAGS.max_shift,
+      initial_memory=FLAGS.initial_memory,
     ),
     optimiser=OptimiserConfig(
       optimiser=FLAGS.optimizer,

@@ -248,34 +248,40 @@ def frontiers(
   from_source: np.ndarray,
   to_destination: np.ndarray,
   shortest: np.ndarray,
-  num_steps: int,
+  depth: int,
 ) -> np.ndarray:
   """Returns what a search from both ends finds, step by step.
 
-  At step j, from 1, of planning a route of L steps, while j < L: the digits, as
-  they are on average, of the nodes from which it is j steps to the destination,
-  then those of the nodes to which it is j steps from the source. Otherwise
-  zeros.
+  The search goes ``depth`` steps from either end and then back from where the
+  two met. At steps j = 1, 2 ... depth of planning a route of L steps the target
+  is all nodes from which it is j steps to the destination, and all to which it
+  is j steps from the source; then, at j = depth ... 2, 1, those of them that
+  are on a shortest path. Both by the digits of their labels, as they are on
+  average; zeros where j is not below L.
 
   Args:
     node_labels: Labels of B graphs, -1 beyond their nodes. Shape ``[B, N]``.
     from_source: Steps from each query's source. Shape ``[B, Q, N]``.
     to_destination: Steps to each query's destination. Shape ``[B, Q, N]``.
     shortest: L of each query. Shape ``[B, Q]``.
-    num_steps: P, steps of planning.
+    depth: Steps to search from either end.
 
   Returns:
-    Shape ``[B, Q, P, 60]``, float32.
+    The digits before the destination, then those beyond the source. Shape
+    ``[B, Q, 2 depth, 60]``, float32.
   """
   places = graphs.BASE ** np.arange(graphs.DIGITS)[::-1]
   digits = np.maximum(node_labels, 0)[..., None] // places % graphs.BASE
   one_hots = np.eye(graphs.BASE, dtype=np.float32)[digits]
   one_hots = one_hots.reshape(*node_labels.shape, -1)  # [B, N, 30]
-  steps = 1 + np.arange(num_steps)[:, None]
-  found = np.stack([to_destination, from_source], axis=2)[:, :, None]
-  found = found == steps[:, None]  # [B, Q, P, 2, N]
+  out = 1 + np.arange(depth)
+  steps = np.concatenate([out, out[::-1]])[:, None]
+  either = np.stack([to_destination, from_source], axis=2)  # [B, Q, 2, N]
+  found = either[:, :, None] == steps[..., None]  # [B, Q, P, 2, N]
   found &= (node_labels >= 0)[:, None, None, None]
   found &= (steps < shortest[:, :, None, None])[..., None]
+  on_path = either.sum(axis=2) == shortest[..., None]  # [B, Q, N]
+  found[:, :, depth:] &= on_path[:, :, None, None]
   count = np.maximum(found.sum(axis=-1, keepdims=True), 1)
   mean = np.einsum("bqpfn,bnd->bqpfd", found / count, one_hots)
   return mean.reshape(*mean.shape[:3], -1).astype(np.float32)

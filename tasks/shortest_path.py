@@ -110,8 +110,8 @@ class ShortestPath(GraphTask, InteractiveTask):
     small_pools: As `Traversal.small_pools`.
     close_labels: As `Traversal.close_labels`.
     worked: Scores the planning steps too, for what a search from both ends
-      finds (`route_environment.frontiers`). The inputs are the same. An aid to
-      learning that the paper does not have.
+      finds (`route_environment.frontiers`), as far as there are steps. The
+      inputs are the same. An aid to learning that the paper does not have.
   """
 
   lessons: tuple[Lesson, ...] = PAPER_LESSONS
@@ -286,7 +286,7 @@ class ShortestPath(GraphTask, InteractiveTask):
         between[every[:, None], source],
         to_each,
         shortest,
-        max(lesson.path_length[1] for lesson in self.lessons) - 1,
+        max(lesson.path_length[1] for lesson in self.lessons) // 2,
       )
     return Episodes(
       inputs=inputs,

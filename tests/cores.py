@@ -11,8 +11,10 @@ import haiku as hk
 import jax
 import numpy as np
 
-from dnc_jax import controllers, dnc
+from dnc_jax import baselines, controllers, dnc
 from dnc_jax.access import Freeness, MemoryAccess, TemporalLinkage
+from dnc_jax.mann import MANN, MANNAccess
+from dnc_jax.ntm import NTM, NTMAccess
 
 INPUT_SIZE, OUTPUT_SIZE, HIDDEN_SIZE = 4, 3, 6
 MEMORY_SIZE, WORD_SIZE, NUM_READS = 5, 3, 2
@@ -131,6 +133,22 @@ def _dnc(
   )
 
 
+def _ntm(memory_size: int, **options: Any) -> NTM:
+  return NTM(
+    OUTPUT_SIZE,
+    access=NTMAccess(memory_size, WORD_SIZE, NUM_READS, **options),
+    controller=hk.LSTM(HIDDEN_SIZE, name="lstm"),
+  )
+
+
+def _mann(memory_size: int) -> MANN:
+  return MANN(
+    OUTPUT_SIZE,
+    access=MANNAccess(memory_size, WORD_SIZE, NUM_READS),
+    controller=hk.LSTM(HIDDEN_SIZE, name="lstm"),
+  )
+
+
 CORES: dict[str, Core] = {
   "dnc": _dnc(),
   "dnc_gru_clipped": _dnc(
@@ -148,6 +166,25 @@ CORES: dict[str, Core] = {
   "dnc_links_off": _dnc(links="off"),
   "dnc_links_stop_gradient": _dnc(links="stop_gradient"),
   "dnc_all_options": _dnc(**ALL_OPTIONS),
+  "ntm": Core(_ntm),
+  "ntm_two_write_heads": Core(
+    lambda n: _ntm(n, num_writes=2, max_shift=2, initial_memory="random")
+  ),
+  "mann": Core(_mann),
+  "lstm": Core(
+    lambda _: baselines.LSTM(OUTPUT_SIZE, hidden_size=HIDDEN_SIZE),
+    has_memory=False,
+  ),
+  "lstm_two_layers": Core(
+    lambda _: baselines.LSTM(
+      OUTPUT_SIZE, hidden_size=HIDDEN_SIZE, num_layers=2, clip_value=0.5
+    ),
+    has_memory=False,
+  ),
+  "gru": Core(
+    lambda _: baselines.GRU(OUTPUT_SIZE, hidden_size=HIDDEN_SIZE),
+    has_memory=False,
+  ),
   "memory_access": Core(_access),
   "memory_access_all_options": Core(lambda n: _access(n, **ALL_OPTIONS)),
   "temporal_linkage": Core(lambda n: TemporalLinkage(n, num_writes=2), _writes),

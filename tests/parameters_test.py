@@ -34,6 +34,13 @@ CONFIGS = {
     )
     for controller in CONTROLLERS
   },
+  "ntm": ModelConfig(
+    output_size=5, core="ntm", num_writes=2, initial_memory="learned"
+  ),
+  "mann": ModelConfig(output_size=5, core="mann"),
+  "no_memory": ModelConfig(
+    output_size=5, core="none", controller="deep_lstm", num_layers=2
+  ),
   "no_links": ModelConfig(output_size=5, links="off"),
   "masks": ModelConfig(output_size=5, num_writes=2, content_mask=True),
 }

@@ -39,9 +39,9 @@ class FrontiersTest(absltest.TestCase):
       between[:, pairs[:, 0]],
       between[:, :, pairs[:, 1]].transpose(0, 2, 1),
       between[:, pairs[:, 0], pairs[:, 1]],
-      3,
+      2,
     )
-    self.assertEqual(found.shape, (1, 3, 3, 60))
+    self.assertEqual(found.shape, (1, 3, 4, 60))
     nothing = np.zeros(60)
     expected = [
       # From 0 to 3 it is three steps: one before 3 is 2, two before it are 1
@@ -49,12 +49,19 @@ class FrontiersTest(absltest.TestCase):
       [
         [*mean_digits(2), *mean_digits(1, 4)],
         [*mean_digits(1, 4), *mean_digits(2)],
-        nothing,
+        # All of these are on a shortest path.
+        [*mean_digits(1, 4), *mean_digits(2)],
+        [*mean_digits(2), *mean_digits(1, 4)],
       ],
-      # From 1 to 3, two steps: one beyond 1 are 0 and 2.
-      [[*mean_digits(2), *mean_digits(0, 2)], nothing, nothing],
+      # From 1 to 3, two steps: one beyond 1 are 0 and 2, but 0 is no way.
+      [
+        [*mean_digits(2), *mean_digits(0, 2)],
+        nothing,
+        nothing,
+        [*mean_digits(2), *mean_digits(2)],
+      ],
       # From 0 to 1, one step, nothing is in between.
-      [nothing, nothing, nothing],
+      [nothing, nothing, nothing, nothing],
     ]
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
 
@@ -101,8 +108,11 @@ class WorkedTest(absltest.TestCase):
       own = self.batch.mask == -(query + 1)
       np.testing.assert_array_equal(own.sum(axis=0), 5)
       scored = outcomes.working & own
-      np.testing.assert_array_equal(scored.sum(axis=0), shortest - 1)
-      np.testing.assert_array_equal(scored.argmax(axis=0), own.argmax(axis=0))
+      # Out and back, each as far as the search goes or the path has nodes.
+      np.testing.assert_array_equal(
+        scored.sum(axis=0), 2 * np.minimum(shortest - 1, 2)
+      )
+      np.testing.assert_array_equal(scored.any(axis=0), shortest > 1)
     self.assertFalse((outcomes.working & outcomes.moving).any())
     self.assertFalse(outcomes.worked_loss[~outcomes.working].any())
     self.assertGreater(outcomes.worked_loss[outcomes.working].min(), 0.1)
