@@ -12,6 +12,8 @@ from absl.testing import absltest, parameterized
 
 from dnc_jax.access import AccessState, TemporalLinkageState
 from dnc_jax.dnc import DNCState
+from dnc_jax.mann import MANNAccessState
+from dnc_jax.ntm import NTMAccessState
 from tests.cores import (
   CORES,
   MEMORY_SIZE,
@@ -270,6 +272,9 @@ def named_weightings(state):
       yield state.write_weights, "write_weights"
       if state.linkage is not None:
         yield from named_weightings(state.linkage)
+    case NTMAccessState() | MANNAccessState():
+      yield state.read_weights, "read_weights"
+      yield state.write_weights, "write_weights"
     case TemporalLinkageState():
       yield state.precedence_weights, "precedence_weights"
       yield state.link, "link"
@@ -280,7 +285,7 @@ def usages(name, states):
   """Returns the usages in a core's state, if it has any."""
   match states:
     case DNCState():
-      return [states.access_state.usage]
+      return usages(name, states.access_state)
     case AccessState():
       return [states.usage]
     case _:
