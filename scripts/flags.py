@@ -162,6 +162,9 @@ def define_training_flags() -> None:
 def define_task_flags() -> None:
   """Defines the options of the tasks; what is not given is the task's own."""
   flags.DEFINE_integer("num_bits", None, "Bits of a vector to copy.")
+  flags.DEFINE_integer("item_length", None, "Vectors of an item.")
+  flags.DEFINE_integer("min_items", None, "Fewest items.")
+  flags.DEFINE_integer("max_items", None, "Most items.")
   flags.DEFINE_integer("min_length", None, "Fewest vectors to copy.")
   flags.DEFINE_integer("max_length", None, "Most vectors to copy.")
   flags.DEFINE_integer("min_repeats", None, "Fewest times to repeat them.")
@@ -221,6 +224,7 @@ TASK_OPTIONS = {
     "num_bits", "min_length", "max_length", "min_repeats", "max_repeats",
   ),
   "copy": ("num_bits", "min_length", "max_length"),
+  "associative_recall": ("num_bits", "item_length", "min_items", "max_items"),
   "traversal": ("lessons", "num_queries", "small_pools", "close_labels"),
   "shortest_path": (
     "lessons", "num_queries", "planning_steps", "planning_per_edge",

@@ -5,6 +5,7 @@ import typing
 from typing import Any
 
 from tasks import inference, shortest_path, traversal
+from tasks.associative_recall import AssociativeRecall
 from tasks.base import Task
 from tasks.copy_task import Copy
 from tasks.inference import Inference
@@ -14,7 +15,14 @@ from tasks.traversal import Traversal
 
 TASKS: dict[str, type[Task]] = {
   task.name: task
-  for task in (RepeatCopy, Copy, Traversal, ShortestPath, Inference)
+  for task in (
+    RepeatCopy,
+    Copy,
+    AssociativeRecall,
+    Traversal,
+    ShortestPath,
+    Inference,
+  )
 }
 
 # Options that are given by the name of a value.

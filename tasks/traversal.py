@@ -108,7 +108,6 @@ LONG_LESSONS = (
 LONG_SMALL_LESSONS = LONG_LESSONS[-2:-1]
 LONG_LARGE_LESSONS = LONG_LESSONS[-1:]
 LESSONS = {
-  "small": CITY_LESSONS[:1],
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,
   "large": LARGE_LESSONS,
@@ -120,6 +119,7 @@ LESSONS = {
   "long": LONG_LESSONS,
   "long_small": LONG_SMALL_LESSONS,
   "long_large": LONG_LARGE_LESSONS,
+  "small": CITY_LESSONS[:1],
 }
 
 

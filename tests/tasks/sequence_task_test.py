@@ -8,6 +8,7 @@ from absl.testing import absltest, parameterized
 
 import tasks
 from tasks import inference, shortest_path, traversal
+from tasks.associative_recall import AssociativeRecall
 from tasks.base import SequenceTask
 from tasks.copy_task import Copy
 from tasks.inference import Inference
@@ -24,6 +25,10 @@ TASKS: dict[str, tuple[SequenceTask, SequenceTask]] = {
     RepeatCopy(min_length=30, max_length=40, min_repeats=11, max_repeats=13),
   ),
   "copy": (Copy(), Copy(min_length=100, max_length=120)),
+  "associative_recall": (
+    AssociativeRecall(),
+    AssociativeRecall(min_items=20, max_items=30),
+  ),
   "traversal": (
     Traversal(),
     Traversal((Lesson((50, 60), (6, 9), (30, 40)),)),
@@ -58,6 +63,7 @@ TASKS: dict[str, tuple[SequenceTask, SequenceTask]] = {
 FLAGS = {
   "repeat_copy": [],
   "copy": [],
+  "associative_recall": [],
   "traversal": [90, 91],
   "inference": [90, 91],
 }
@@ -249,7 +255,14 @@ class RegistryTest(parameterized.TestCase):
   def test_names_are_the_tasks_own(self):
     self.assertEqual(
       list(tasks.TASKS),
-      ["repeat_copy", "copy", "traversal", "shortest_path", "inference"],
+      [
+        "repeat_copy",
+        "copy",
+        "associative_recall",
+        "traversal",
+        "shortest_path",
+        "inference",
+      ],
     )
     for name, task in tasks.TASKS.items():
       self.assertEqual(task.name, name)
@@ -282,8 +295,8 @@ class RegistryTest(parameterized.TestCase):
   def test_an_unknown_task_is_answered_with_the_list(self):
     with self.assertRaisesRegex(
       ValueError,
-      "one of repeat_copy, copy, traversal, shortest_path, inference, got "
-      "'coppy'",
+      "one of repeat_copy, copy, associative_recall, traversal, "
+      "shortest_path, inference, got 'coppy'",
     ):
       tasks.make("coppy")
 
