@@ -79,6 +79,8 @@ LESSONS = {
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,
   "worked": WORKED_LESSONS,
+  "worked_small": WORKED_LESSONS[:1],
+  "worked_large": WORKED_LESSONS[-1:],
 }
 
 _MOST_TRIES = 100
