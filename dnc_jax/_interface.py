@@ -8,6 +8,7 @@ def layout(
   num_writes: int,
   links: str = "dense",
   content_mask: bool = False,
+  link_sharpness: bool = False,
 ) -> dict[str, tuple[int, ...]]:
   """Returns what the interface of a `MemoryAccess` is made of.
 
@@ -20,6 +21,7 @@ def layout(
     num_writes: H.
     links: How links are kept; read modes are left out where they are off.
     content_mask: Whether look-ups have masks.
+    link_sharpness: Whether directional weights are made sharper.
 
   Returns:
     Name and shape of each quantity, in the order in which the columns of the
@@ -45,4 +47,6 @@ def layout(
       "write_masks": (num_writes, word_size),
       "read_masks": (num_reads, word_size),
     }
+  if link_sharpness:
+    shapes["link_sharpness"] = (num_reads, 2 * num_writes)
   return shapes

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from dnc_jax import _interface, _products, addressing
 from dnc_jax._checks import at_least, one_of
+from dnc_jax.sharpening import sharpen_links
 
 STRENGTHS = {"softplus": jax.nn.softplus, "oneplus": addressing.oneplus}
 LINKS = ("dense", "stop_gradient", "off")
@@ -190,6 +191,7 @@ class MemoryAccess(hk.RNNCore):
   | read_strengths | R | [0, ∞) or [1, ∞) | softplus or oneplus |
   | write_masks | H·W | [mask_floor, 1] | sigmoid; with content_mask |
   | read_masks | R·W | [mask_floor, 1] | sigmoid; with content_mask |
+  | link_sharpness | R·2H | [1, ∞) | oneplus; backward, then forward |
 
   The number of slots is not a parameter's size: weights trained with one
   ``memory_size`` run with any other.
@@ -208,6 +210,7 @@ class MemoryAccess(hk.RNNCore):
     content_mask: bool = False,
     mask_floor: float = 0.1,
     deallocate: bool = False,
+    link_sharpness: bool = False,
     name: str = "memory_access",
   ):
     """Makes a memory. Options that are off cost nothing.
@@ -231,6 +234,9 @@ class MemoryAccess(hk.RNNCore):
         Schmidhuber found 0 to slow learning.
       deallocate: Wipes a slot's contents as far as it is freed (Csordás &
         Schmidhuber, ICLR 2019), so that old contents are not found again.
+      link_sharpness: Makes directional weights sharper again, as much as each
+        read head says (Csordás & Schmidhuber, ICLR 2019), so that following
+        links for long does not blur. Needs links.
       name: Name of the module.
 
     Raises:
@@ -248,6 +254,9 @@ class MemoryAccess(hk.RNNCore):
       raise ValueError(f"mask_floor must be in [0, 1], got {mask_floor}.")
     self._mask_floor = mask_floor
     self._deallocate = deallocate
+    if link_sharpness and links == "off":
+      raise ValueError("link_sharpness needs links, which are 'off'.")
+    self._link_sharpness = link_sharpness
     self._freeness = Freeness(memory_size, usage_gradient=usage_gradient)
     self._linkage = (
       None if links == "off" else TemporalLinkage(memory_size, num_writes)
@@ -266,6 +275,7 @@ class MemoryAccess(hk.RNNCore):
       num_writes=self.num_writes,
       links=self._links,
       content_mask=self._content_mask,
+      link_sharpness=self._link_sharpness,
     )
 
   def __call__(
@@ -347,6 +357,8 @@ class MemoryAccess(hk.RNNCore):
       if name in parts:
         mask = jax.nn.sigmoid(parts[name])
         parts[name] = self._mask_floor + (1 - self._mask_floor) * mask
+    if "link_sharpness" in parts:
+      parts["link_sharpness"] = addressing.oneplus(parts["link_sharpness"])
     if "read_mode" in parts:
       parts["read_mode"] = jax.nn.softmax(parts["read_mode"], axis=-1)
     return parts
@@ -405,6 +417,10 @@ class MemoryAccess(hk.RNNCore):
       )
       for forward in (True, False)
     )
+    if self._link_sharpness:
+      sharpness = interface["link_sharpness"]
+      backward = sharpen_links(backward, sharpness[..., : self.num_writes])
+      forward = sharpen_links(forward, sharpness[..., self.num_writes :])
     return addressing.read_weights(
       content, forward, backward, interface["read_mode"]
     )

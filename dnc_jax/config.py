@@ -45,13 +45,14 @@ class ModelConfig:
     num_writes: Write heads, at least 1; of dnc and ntm.
     clip_value: Bound on controller and output, more than 0; None for none.
     strength: ``"softplus"`` (DeepMind's code) or ``"oneplus"`` (the paper); of
-      dnc, as are the next five.
+      dnc, as are the next six.
     usage_gradient: Gradients from usage to write weights flow (the paper) or
       are stopped (DeepMind's code).
     links: ``"dense"``, ``"stop_gradient"`` or ``"off"``.
     content_mask: Look-ups choose which elements of a word to compare.
     mask_floor: Least that a masked element counts, in [0, 1].
     deallocate: Freed slots are wiped.
+    link_sharpness: Directional weights are made sharper; needs links.
     max_shift: Slots that a head can move by in a step, at least 0; of ntm.
     initial_memory: ``"constant"``, ``"learned"`` or ``"random"``; of ntm.
   """
@@ -72,6 +73,7 @@ class ModelConfig:
   content_mask: bool = False
   mask_floor: float = 0.1
   deallocate: bool = False
+  link_sharpness: bool = False
   max_shift: int = 1
   initial_memory: str = "constant"
 
@@ -97,6 +99,10 @@ class ModelConfig:
     one_of("controller", self.controller, CONTROLLERS)
     one_of("strength", self.strength, STRENGTHS)
     one_of("links", self.links, LINKS)
+    if self.link_sharpness and self.links == "off":
+      raise ValueError(
+        "link_sharpness needs links, which are 'off'. Choose 'dense'."
+      )
     if self.core == "mann" and self.memory_size < self.num_reads:
       raise ValueError(
         f"memory_size must be at least num_reads, {self.num_reads}, for core "
@@ -210,6 +216,7 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
     content_mask=config.content_mask,
     mask_floor=config.mask_floor,
     deallocate=config.deallocate,
+    link_sharpness=config.link_sharpness,
   )
   return DNC(config.output_size, access=access, **options)
 

@@ -282,4 +282,5 @@ def _layout(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     num_writes=config.num_writes,
     links=config.links,
     content_mask=config.content_mask,
+    link_sharpness=config.link_sharpness,
   )

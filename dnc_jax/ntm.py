@@ -18,14 +18,13 @@ import jax.numpy as jnp
 from dnc_jax import addressing
 from dnc_jax._checks import at_least, one_of
 from dnc_jax.dnc import DNC
+from dnc_jax.sharpening import sharpen
 
 INITIAL_MEMORIES = ("constant", "learned", "random")
 
 # What a slot holds at first, where that is constant: not zero, so that slots
 # have a direction to be compared by (Collier & Beel 2018).
 _CONSTANT = 1e-6
-# Keeps the logarithm of a weight of zero finite.
-_TINY = 1e-12
 
 
 def interpolate(
@@ -80,27 +79,6 @@ def shift(weights: jax.Array, shifts: jax.Array) -> jax.Array:
     ),
     start=jnp.zeros_like(weights),
   )
-
-
-def sharpen(weights: jax.Array, sharpness: jax.Array) -> jax.Array:
-  """Returns weights made sharper again (equation 9).
-
-      w'[i] = w[i]^γ / Σⱼ w[j]^γ
-
-  Computed by way of logarithms, so that no sum of powers underflows to zero.
-
-  >>> sharpen(jnp.array([[[0.75, 0.25]]]), jnp.array([[2.0]]))
-  Array([[[0.9, 0.1]]], dtype=float32)
-
-  Args:
-    weights: In [0, 1]. Shape ``[B, H, N]``.
-    sharpness: γ, at least 1. Shape ``[B, H]``.
-
-  Returns:
-    A distribution over the slots. Shape ``[B, H, N]``.
-  """
-  logs = jnp.log(weights + _TINY)
-  return jax.nn.softmax(sharpness[..., None] * logs, axis=-1)
 
 
 class NTMAccessState(NamedTuple):

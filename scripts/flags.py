@@ -97,6 +97,9 @@ def define_training_flags() -> None:
   )
   flags.DEFINE_float("mask_floor", 0.1, "Least that a masked element counts.")
   flags.DEFINE_bool("deallocate", False, "Wipes slots as they are freed.")
+  flags.DEFINE_bool(
+    "link_sharpness", False, "Makes sharper where the links lead."
+  )
   flags.DEFINE_integer(
     "max_shift", 1, "Slots that a head of an ntm can move by in a step."
   )
@@ -290,6 +293,7 @@ def run_config() -> RunConfig:
       content_mask=FLAGS.content_mask,
       mask_floor=FLAGS.mask_floor,
       deallocate=FLAGS.deallocate,
+      link_sharpness=FLAGS.link_sharpness,
       max_shift=FLAGS.max_shift,
       initial_memory=FLAGS.initial_memory,
     ),

@@ -39,7 +39,12 @@ def configs(draw):
     st.just(1) if controller in ("lstm", "gru") else st.integers(1, 10**6)
   )
   sizes = {name: st.integers(1, 10**12) for name in SIZES}
+  links = draw(st.sampled_from(["dense", "stop_gradient", "off"]))
   return ModelConfig(
+    core=draw(st.sampled_from(["dnc", "ntm", "none"])),
+    max_shift=draw(st.integers(0, 9)),
+    initial_memory=draw(st.sampled_from(["constant", "learned", "random"])),
+    link_sharpness=links != "off" and draw(st.booleans()),
     controller=controller,
     **draw(st.fixed_dictionaries({**sizes, "num_layers": layers})),
     clip_value=draw(
@@ -47,7 +52,7 @@ def configs(draw):
     ),
     strength=draw(st.sampled_from(["softplus", "oneplus"])),
     usage_gradient=draw(st.booleans()),
-    links=draw(st.sampled_from(["dense", "stop_gradient", "off"])),
+    links=links,
     content_mask=draw(st.booleans()),
     mask_floor=draw(st.floats(0, 1)),
     deallocate=draw(st.booleans()),
@@ -87,6 +92,10 @@ class RoundTripTest(parameterized.TestCase):
         links="dense",
         content_mask=False,
         deallocate=False,
+        core="dnc",
+        link_sharpness=False,
+        max_shift=1,
+        initial_memory="constant",
       ),
     )
 
@@ -155,12 +164,12 @@ class RefusalTest(parameterized.TestCase):
     ),
     *(
       (name, value)
-      for name in ("controller", "strength", "links")
+      for name in ("controller", "strength", "links", "core")
       for value in (None, 1, True, ["lstm"])
     ),
     *(
       (name, value)
-      for name in ("usage_gradient", "content_mask", "deallocate")
+      for name in ("usage_gradient", "deallocate", "link_sharpness")
       for value in (None, 1, 0.0, "yes")
     ),
     ("clip_value", "20"),

@@ -26,6 +26,7 @@ ALL_OPTIONS = {
   "links": "stop_gradient",
   "content_mask": True,
   "deallocate": True,
+  "link_sharpness": True,
 }
 
 
@@ -163,6 +164,7 @@ CORES: dict[str, Core] = {
   "dnc_paper": _dnc(strength="oneplus", usage_gradient=True),
   "dnc_content_mask": _dnc(content_mask=True),
   "dnc_deallocate": _dnc(deallocate=True),
+  "dnc_link_sharpness": _dnc(link_sharpness=True),
   "dnc_links_off": _dnc(links="off"),
   "dnc_links_stop_gradient": _dnc(links="stop_gradient"),
   "dnc_all_options": _dnc(**ALL_OPTIONS),

@@ -336,6 +336,7 @@ VARIANTS = {
     "content_mask": True,
     "mask_floor": 0,
     "deallocate": True,
+    "link_sharpness": True,
   },
 }
 

@@ -24,12 +24,14 @@ OPTIONS = {
   "deallocate": {"deallocate": True},
   "links_off": {"links": "off"},
   "links_stop_gradient": {"links": "stop_gradient"},
+  "link_sharpness": {"link_sharpness": True},
   "everything": {
     "num_writes": 2,
     "strength": "oneplus",
     "content_mask": True,
     "mask_floor": 0.25,
     "deallocate": True,
+    "link_sharpness": True,
   },
 }
 
@@ -53,6 +55,8 @@ def layout(options) -> dict[str, int]:
     del sizes["read_mode"]
   if options.get("content_mask"):
     sizes |= {"write_masks": writes * W, "read_masks": R * W}
+  if options.get("link_sharpness"):
+    sizes["link_sharpness"] = R * 2 * writes
   return sizes
 
 

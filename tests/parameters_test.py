@@ -43,6 +43,9 @@ CONFIGS = {
   ),
   "no_links": ModelConfig(output_size=5, links="off"),
   "masks": ModelConfig(output_size=5, num_writes=2, content_mask=True),
+  "link_sharpness": ModelConfig(
+    output_size=5, num_writes=2, content_mask=True, link_sharpness=True
+  ),
 }
 
 

@@ -21,6 +21,7 @@ State = dict[str, np.ndarray]
 # others there is one for each write head.
 _OF_READ_HEADS = (
   "free_gate",
+  "link_sharpness",
   "read_keys",
   "read_masks",
   "read_mode",
@@ -61,6 +62,8 @@ def interface(
       parts = mask_floor + (1.0 - mask_floor) * references.each(
         references.sigmoid, parts
       )
+    elif name == "link_sharpness":
+      parts = references.each(references.oneplus, parts)
     elif name == "read_mode":
       parts = np.stack([references.softmax(row) for row in parts])
     result[name] = parts
@@ -124,15 +127,19 @@ def access_step(
     state["precedence_weights"] = references.precedence_weights(
       prev["precedence_weights"], written
     )
+    backward, forward = (
+      references.directional_weights(
+        state["link"], prev["read_weights"], forward=forward
+      )
+      for forward in (False, True)
+    )
+    if "link_sharpness" in parts:
+      num_writes = len(written)
+      sharpness = parts["link_sharpness"]
+      backward = references.sharpen_links(backward, sharpness[:, :num_writes])
+      forward = references.sharpen_links(forward, sharpness[:, num_writes:])
     state["read_weights"] = references.read_weights(
-      read_content,
-      references.directional_weights(
-        state["link"], prev["read_weights"], forward=True
-      ),
-      references.directional_weights(
-        state["link"], prev["read_weights"], forward=False
-      ),
-      parts["read_mode"],
+      read_content, forward, backward, parts["read_mode"]
     )
   else:
     state["read_weights"] = read_content

@@ -21,6 +21,8 @@ import numpy as np
 # Inside the square root of a norm, added to a product of norms, and mixed into
 # the usage before slots are sorted.
 EPSILON = 1e-6
+# Added to a weight before it is raised to a power.
+TINY = 1e-12
 
 
 def over_batch(function: Callable[..., Any], *arrays: Any) -> np.ndarray:
@@ -276,6 +278,18 @@ def directional_weights(
         for j in range(size):
           strength = links[h, i, j] if forward else links[h, j, i]
           result[r, h, i] += strength * prev_read_weights[r, j]
+  return result
+
+
+def sharpen_links(weights: np.ndarray, sharpness: np.ndarray) -> np.ndarray:
+  """Returns w[i]^s / Σ_j w[j]^s, times the sum that w had: `[R, H, N]`."""
+  result = np.zeros_like(weights)
+  for r in range(weights.shape[0]):
+    for h in range(weights.shape[1]):
+      total = sum(weights[r, h])
+      powers = [(w + TINY) ** sharpness[r, h] for w in weights[r, h]]
+      for i, power in enumerate(powers):
+        result[r, h, i] = total * power / sum(powers) if total else 0.0
   return result
 
 
