@@ -22,8 +22,9 @@ def sharpen(weights: jax.Array, sharpness: jax.Array) -> jax.Array:
 
   Computed by way of logarithms, so that no sum of powers underflows to zero.
 
-  >>> sharpen(jnp.array([0.75, 0.25]), jnp.array(2.0))
-  Array([0.9, 0.1], dtype=float32)
+  >>> sharp = sharpen(jnp.array([0.75, 0.25]), jnp.array(2.0))
+  >>> [f"{weight:.2f}" for weight in sharp]
+  ['0.90', '0.10']
 
   Args:
     weights: In [0, 1]. Shape ``[..., N]``.
@@ -33,7 +34,8 @@ def sharpen(weights: jax.Array, sharpness: jax.Array) -> jax.Array:
     Weights that sum to 1 over the slots; even where all are 0. Shape
     ``[..., N]``.
   """
-  logs = jnp.log(weights + _TINY)
+  # Links, which are sums and differences, can be a little below zero.
+  logs = jnp.log(jax.nn.relu(weights) + _TINY)
   return jax.nn.softmax(sharpness[..., None] * logs, axis=-1)
 
 
@@ -45,8 +47,9 @@ def sharpen_links(weights: jax.Array, sharpness: jax.Array) -> jax.Array:
   2019), section 3.3, where the sum becomes 1. Here it stays what it was: where
   no link leads on, none is made up.
 
-  >>> sharpen_links(jnp.array([0.375, 0.125, 0.0]), jnp.array(2.0))
-  Array([0.45, 0.05, 0.  ], dtype=float32)
+  >>> sharp = sharpen_links(jnp.array([0.375, 0.125, 0.0]), jnp.array(2.0))
+  >>> [f"{weight:.2f}" for weight in sharp]
+  ['0.45', '0.05', '0.00']
 
   Args:
     weights: What `addressing.directional_weights` gives. Shape ``[..., N]``.

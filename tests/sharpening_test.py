@@ -31,6 +31,12 @@ class SharpenTest(parameterized.TestCase):
 
 
 class SharpenLinksTest(absltest.TestCase):
+  def test_a_little_below_zero_is_zero(self):
+    found = sharpening.sharpen_links(
+      jnp.array([0.5, 0.25, -1e-9]), jnp.array(3.0)
+    )
+    np.testing.assert_allclose(found, [0.75 * 8 / 9, 0.75 / 9, 0], atol=1e-6)
+
   def test_one_changes_nothing(self):
     weights = np.random.default_rng(0).uniform(size=(2, 3, 1, 5)) / 5
     np.testing.assert_allclose(
