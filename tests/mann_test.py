@@ -101,7 +101,7 @@ class LeastUsedTest(absltest.TestCase):
     network = transform(unroll)
     inputs = np.random.default_rng(0).normal(size=(4, 1, 3)).astype(np.float32)
     params = network.init(jax.random.key(0), inputs)
-    params["mann_access/interface"]["b"] = np.array([0, 0, -50], np.float32)
+    params["mann_access/interface"]["b"] = jnp.array([0.0, 0.0, -50.0])
     states = network.apply(params, inputs)
     self.assertEqual(
       sorted(states.write_weights[:, 0, 0].argmax(axis=-1).tolist()),
