@@ -16,3 +16,13 @@ def one_of(name: str, value: str, choices: Iterable[str]) -> str:
     listed = ", ".join(repr(choice) for choice in choices)
     raise ValueError(f"{name} must be one of {listed}, got {value!r}.")
   return value
+
+
+def clip_bound(clip_value: float | None) -> float | None:
+  """Returns the bound, or raises a ValueError where it is not above 0."""
+  if clip_value is not None and not clip_value > 0:
+    raise ValueError(
+      f"clip_value must be more than 0, got {clip_value}. For no clipping use "
+      "None."
+    )
+  return clip_value

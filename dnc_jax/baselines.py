@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
 
 from dnc_jax._checks import at_least
+from dnc_jax._logits import ToLogits
 from dnc_jax.controllers import DeepLSTM
 
 
@@ -23,20 +23,10 @@ class BaselineState(NamedTuple):
   controller_state: Any
 
 
-class _ToLogits(hk.RNNCore):
-  """What hears an input, goes through a controller and answers."""
+class _Alone(ToLogits):
+  """A controller alone: what `Baseline`, `LSTM` and `GRU` have in common."""
 
   _controller: hk.RNNCore
-
-  def __init__(self, output_size: int, clip_value: float | None, name: str):
-    super().__init__(name=name)
-    self._output_size = at_least("output_size", output_size, 1)
-    if clip_value is not None and not clip_value > 0:
-      raise ValueError(
-        f"clip_value must be more than 0, got {clip_value}. For no clipping "
-        "use None."
-      )
-    self._clip_value = clip_value
 
   def __call__(
     self, inputs: jax.Array, prev_state: BaselineState
@@ -61,13 +51,8 @@ class _ToLogits(hk.RNNCore):
     """Returns the state before the first step: zeros throughout."""
     return BaselineState(self._controller.initial_state(batch_size))
 
-  def _clip(self, x: jax.Array) -> jax.Array:
-    if self._clip_value is None:
-      return x
-    return jnp.clip(x, -self._clip_value, self._clip_value)
 
-
-class Baseline(_ToLogits):
+class Baseline(_Alone):
   """A controller alone, with the output layer of a `DNC`.
 
   Called as a DNC is: ``[B, ...]`` to logits ``[B, output_size]``. With a
@@ -98,7 +83,7 @@ class Baseline(_ToLogits):
     self._controller = controller
 
 
-class LSTM(_ToLogits):
+class LSTM(_Alone):
   """An LSTM, or with several layers the paper's deep LSTM, to logits."""
 
   def __init__(
@@ -131,7 +116,7 @@ class LSTM(_ToLogits):
       self._controller = hk.LSTM(hidden_size, name="lstm")
 
 
-class GRU(_ToLogits):
+class GRU(_Alone):
   """A GRU, to logits."""
 
   def __init__(

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 import haiku as hk
 
-from dnc_jax._checks import at_least, one_of
+from dnc_jax._checks import at_least, clip_bound, one_of
 from dnc_jax.access import LINKS, STRENGTHS, MemoryAccess
 from dnc_jax.baselines import Baseline
 from dnc_jax.controllers import DeepLSTM, FeedForward
@@ -113,11 +113,7 @@ class ModelConfig:
         f"num_layers must be 1 for controller {self.controller!r}, got "
         f"{self.num_layers}. For more layers use 'deep_lstm'."
       )
-    if self.clip_value is not None and not self.clip_value > 0:
-      raise ValueError(
-        f"clip_value must be more than 0, got {self.clip_value}. For no "
-        "clipping use None."
-      )
+    clip_bound(self.clip_value)
     if not 0 <= self.mask_floor <= 1:
       raise ValueError(f"mask_floor must be in [0, 1], got {self.mask_floor}.")
 
@@ -185,30 +181,27 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
     "controller": _make_controller(config),
     "clip_value": config.clip_value,
   }
+  sizes = {
+    "memory_size": config.memory_size,
+    "word_size": config.word_size,
+    "num_reads": config.num_reads,
+  }
   match config.core:
     case "ntm":
       access = NTMAccess(
-        memory_size=config.memory_size,
-        word_size=config.word_size,
-        num_reads=config.num_reads,
+        **sizes,
         num_writes=config.num_writes,
         max_shift=config.max_shift,
         initial_memory=config.initial_memory,
       )
       return NTM(config.output_size, access=access, **options)
     case "mann":
-      access = MANNAccess(
-        memory_size=config.memory_size,
-        word_size=config.word_size,
-        num_reads=config.num_reads,
-      )
+      access = MANNAccess(**sizes)
       return MANN(config.output_size, access=access, **options)
     case "none":
       return Baseline(config.output_size, **options)
   access = MemoryAccess(
-    memory_size=config.memory_size,
-    word_size=config.word_size,
-    num_reads=config.num_reads,
+    **sizes,
     num_writes=config.num_writes,
     strength=config.strength,
     usage_gradient=config.usage_gradient,

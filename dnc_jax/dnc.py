@@ -6,13 +6,14 @@ memory", Nature 538 (2016), with the numerics of google-deepmind/dnc.
 Shapes: B sequences in the batch, R read heads, W numbers in a slot.
 """
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from dnc_jax._checks import at_least
+from dnc_jax._logits import ToLogits
 from dnc_jax.access import MemoryAccess
 
 
@@ -48,7 +49,7 @@ class Access(Protocol):
     ...
 
 
-class DNC(hk.RNNCore):
+class DNC(ToLogits):
   """A controller network around a memory that it reads and writes.
 
   At each step the controller hears the input and the words read at the step
@@ -69,6 +70,8 @@ class DNC(hk.RNNCore):
       outputs, state = hk.dynamic_unroll(core, inputs, core.initial_state(B))
   """
 
+  _default_access: ClassVar[Callable[[], Access]] = MemoryAccess
+
   def __init__(
     self,
     output_size: int,
@@ -76,7 +79,7 @@ class DNC(hk.RNNCore):
     access: Access | None = None,
     controller: hk.RNNCore | None = None,
     clip_value: float | None = None,
-    name: str = "dnc",
+    name: str | None = None,
   ):
     """Makes a DNC.
 
@@ -86,20 +89,13 @@ class DNC(hk.RNNCore):
       controller: Any core from ``[B, inputs]`` to ``[B, hidden size]``;
         ``hk.LSTM`` with 64 cells, named ``lstm``, if None.
       clip_value: Bound on controller and output, more than 0; None for none.
-      name: Name of the module.
+      name: Name of the module; that of the class, ``dnc``, if None.
 
     Raises:
       ValueError: ``output_size`` or ``clip_value`` is out of its range.
     """
-    super().__init__(name=name)
-    self._output_size = at_least("output_size", output_size, 1)
-    if clip_value is not None and not clip_value > 0:
-      raise ValueError(
-        f"clip_value must be more than 0, got {clip_value}. For no clipping "
-        "use None."
-      )
-    self._clip_value = clip_value
-    self._access = MemoryAccess() if access is None else access
+    super().__init__(output_size, clip_value, name)
+    self._access = self._default_access() if access is None else access
     self._controller = (
       hk.LSTM(64, name="lstm") if controller is None else controller
     )
@@ -149,8 +145,3 @@ class DNC(hk.RNNCore):
       access_state=self._access.initial_state(batch_size),
       controller_state=self._controller.initial_state(batch_size),
     )
-
-  def _clip(self, x: jax.Array) -> jax.Array:
-    if self._clip_value is None:
-      return x
-    return jnp.clip(x, -self._clip_value, self._clip_value)

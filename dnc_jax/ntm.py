@@ -254,35 +254,8 @@ class NTMAccess(hk.RNNCore):
 class NTM(DNC):
   """A Neural Turing Machine: a `DNC` around an `NTMAccess`.
 
-  Called as a DNC is, and with the same `dnc.DNCState`.
+  Made and called as a DNC is, with the same `dnc.DNCState`. Its memory, if none
+  is given, has the paper's sizes; its name, if none is given, is ``ntm``.
   """
 
-  def __init__(
-    self,
-    output_size: int,
-    *,
-    access: NTMAccess | None = None,
-    controller: hk.RNNCore | None = None,
-    clip_value: float | None = None,
-    name: str = "ntm",
-  ):
-    """Makes a Neural Turing Machine.
-
-    Args:
-      output_size: How many numbers a step's output has, at least 1.
-      access: The memory; `NTMAccess` with its defaults, the paper's sizes, if
-        None.
-      controller: As `DNC` takes it.
-      clip_value: As `DNC` takes it.
-      name: Name of the module.
-
-    Raises:
-      ValueError: ``output_size`` or ``clip_value`` is out of its range.
-    """
-    super().__init__(
-      output_size,
-      access=NTMAccess() if access is None else access,
-      controller=controller,
-      clip_value=clip_value,
-      name=name,
-    )
+  _default_access = NTMAccess
