@@ -1,5 +1,11 @@
 """The layer through which a controller speaks to its memory."""
 
+import math
+from collections.abc import Mapping
+
+import haiku as hk
+import jax
+
 
 def layout(
   *,
@@ -50,3 +56,28 @@ def layout(
   if link_sharpness:
     shapes["link_sharpness"] = (num_reads, 2 * num_writes)
   return shapes
+
+
+def speak(
+  inputs: jax.Array, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, jax.Array]:
+  """Returns what one linear layer, named ``interface``, says by quantity.
+
+  To be called in a module's ``__call__``: the name of any other method would
+  become part of the name under which checkpoints keep the parameters.
+
+  Args:
+    inputs: What the controller says. Shape ``[B, hidden size]``.
+    shapes: Name and shape of each quantity, without the batch.
+
+  Returns:
+    The quantities, each with a leading batch axis.
+  """
+  sizes = [math.prod(shape) for shape in shapes.values()]
+  said = hk.Linear(sum(sizes), name="interface")(inputs)
+  # The gradient of a split is one concatenation; that of slices, a sum.
+  columns = jax.lax.split(said, sizes, axis=1)
+  return {
+    name: column.reshape(-1, *shape)
+    for (name, shape), column in zip(shapes.items(), columns, strict=True)
+  }

@@ -9,7 +9,6 @@ Shapes: B sequences in the batch, N slots, W numbers in a slot, R read heads, H
 write heads.
 """
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -290,11 +289,8 @@ class MemoryAccess(hk.RNNCore):
     Returns:
       The words read, shape ``[B, R, W]``, and the new state.
     """
-    layout = self.interface_layout()
-    # Built here and not in a method, whose name would become part of the name
-    # under which checkpoints keep the parameters.
-    interface = self._parse(
-      hk.Linear(sum(map(math.prod, layout.values())), name="interface")(inputs)
+    interface = self._in_range(
+      _interface.speak(inputs, self.interface_layout())
     )
     usage, _ = self._freeness(
       (
@@ -338,17 +334,8 @@ class MemoryAccess(hk.RNNCore):
       usage=self._freeness.initial_state(batch_size),
     )
 
-  def _parse(self, interface: jax.Array) -> Mapping[str, jax.Array]:
-    """Returns the interface's quantities by name, each in its range."""
-    layout = self.interface_layout()
-    # The gradient of a split is one concatenation; that of slices, a sum.
-    columns = jax.lax.split(
-      interface, [math.prod(shape) for shape in layout.values()], axis=1
-    )
-    parts = {
-      name: column.reshape(-1, *shape)
-      for (name, shape), column in zip(layout.items(), columns, strict=True)
-    }
+  def _in_range(self, parts: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Returns the interface's quantities, each in its range."""
     for name in ("erase_vectors", "free_gate", "allocation_gate", "write_gate"):
       parts[name] = jax.nn.sigmoid(parts[name])
     for name in ("write_strengths", "read_strengths"):

@@ -181,27 +181,23 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
     "controller": _make_controller(config),
     "clip_value": config.clip_value,
   }
-  sizes = {
-    "memory_size": config.memory_size,
-    "word_size": config.word_size,
-    "num_reads": config.num_reads,
-  }
+  sizes = (config.memory_size, config.word_size, config.num_reads)
   match config.core:
     case "ntm":
       access = NTMAccess(
-        **sizes,
+        *sizes,
         num_writes=config.num_writes,
         max_shift=config.max_shift,
         initial_memory=config.initial_memory,
       )
       return NTM(config.output_size, access=access, **options)
     case "mann":
-      access = MANNAccess(**sizes)
+      access = MANNAccess(*sizes)
       return MANN(config.output_size, access=access, **options)
     case "none":
       return Baseline(config.output_size, **options)
   access = MemoryAccess(
-    **sizes,
+    *sizes,
     num_writes=config.num_writes,
     strength=config.strength,
     usage_gradient=config.usage_gradient,

@@ -6,7 +6,6 @@ memory", Nature 538 (2016), with the numerics of google-deepmind/dnc.
 Shapes: B sequences in the batch, R read heads, W numbers in a slot.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import haiku as hk
@@ -70,7 +69,7 @@ class DNC(ToLogits):
       outputs, state = hk.dynamic_unroll(core, inputs, core.initial_state(B))
   """
 
-  _default_access: ClassVar[Callable[[], Access]] = MemoryAccess
+  _default_access: ClassVar[type[Any]] = MemoryAccess
 
   def __init__(
     self,

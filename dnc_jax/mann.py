@@ -16,7 +16,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from dnc_jax import addressing
+from dnc_jax import _interface, addressing
 from dnc_jax._checks import at_least
 from dnc_jax.dnc import DNC
 
@@ -123,11 +123,11 @@ class MANNAccess(hk.RNNCore):
     Returns:
       The words read, shape ``[B, R, W]``, and the new state.
     """
-    heads, size = self._num_reads, self._word_size
-    interface = hk.Linear(heads * (size + 1), name="interface")(inputs)
-    keys, gate = jax.lax.split(interface, [heads * size, heads], axis=1)
-    keys = keys.reshape(-1, heads, size)
-    gate = jax.nn.sigmoid(gate)[..., None]
+    heads = self._num_reads
+    parts = _interface.speak(
+      inputs, {"keys": (heads, self._word_size), "gates": (heads, 1)}
+    )
+    keys, gate = parts["keys"], jax.nn.sigmoid(parts["gates"])
 
     read_weights = addressing.content_weights(
       prev_state.memory, keys, jnp.ones(keys.shape[:2], keys.dtype)

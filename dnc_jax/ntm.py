@@ -7,7 +7,7 @@ Shapes: B sequences in the batch, N slots of memory, W numbers in a slot, R
 read heads, H heads of the kind at hand, S shifts.
 """
 
-import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import chex
@@ -15,7 +15,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from dnc_jax import addressing
+from dnc_jax import _interface, addressing
 from dnc_jax._checks import at_least, one_of
 from dnc_jax.dnc import DNC
 from dnc_jax.sharpening import sharpen
@@ -175,31 +175,26 @@ class NTMAccess(hk.RNNCore):
     Returns:
       The words read, shape ``[B, R, W]``, and the new state.
     """
-    size, heads = self._word_size, self._num_writes
-    layout = [
-      *self._head_layout(self._num_reads),
-      *self._head_layout(heads),
-      (heads, size),
-      (heads, size),
-    ]
-    interface = hk.Linear(sum(map(math.prod, layout)), name="interface")(inputs)
-    columns = jax.lax.split(interface, list(map(math.prod, layout)), axis=1)
-    parts = [
-      column.reshape(-1, *shape)
-      for column, shape in zip(columns, layout, strict=True)
-    ]
-    *_, erase_vectors, write_vectors = parts
-
+    writes = (self._num_writes, self._word_size)
+    parts = _interface.speak(
+      inputs,
+      {
+        **self._head_layout("read", self._num_reads),
+        **self._head_layout("write", self._num_writes),
+        "erase_vectors": writes,
+        "write_vectors": writes,
+      },
+    )
     write_weights = self._weights(
-      parts[5:10], prev_state.memory, prev_state.write_weights
+      "write", parts, prev_state.memory, prev_state.write_weights
     )
     memory = addressing.erase_and_write(
       prev_state.memory,
       write_weights,
-      jax.nn.sigmoid(erase_vectors),
-      write_vectors,
+      jax.nn.sigmoid(parts["erase_vectors"]),
+      parts["write_vectors"],
     )
-    read_weights = self._weights(parts[:5], memory, prev_state.read_weights)
+    read_weights = self._weights("read", parts, memory, prev_state.read_weights)
     return read_weights @ memory, NTMAccessState(
       memory=memory, read_weights=read_weights, write_weights=write_weights
     )
@@ -228,27 +223,33 @@ class NTMAccess(hk.RNNCore):
       write_weights=of_heads(self._num_writes),
     )
 
-  def _head_layout(self, heads: int) -> list[tuple[int, ...]]:
-    """Returns shapes of keys, strengths, gates, shifts and sharpness."""
-    return [
-      (heads, self._word_size),
-      (heads,),
-      (heads,),
-      (heads, self._num_shifts),
-      (heads,),
-    ]
+  def _head_layout(self, kind: str, heads: int) -> dict[str, tuple[int, ...]]:
+    """Returns name and shape of what says where heads of a kind go."""
+    return {
+      f"{kind}_keys": (heads, self._word_size),
+      f"{kind}_strengths": (heads,),
+      f"{kind}_gates": (heads,),
+      f"{kind}_shifts": (heads, self._num_shifts),
+      f"{kind}_sharpness": (heads,),
+    }
 
   def _weights(
-    self, parts: list[jax.Array], memory: jax.Array, prev_weights: jax.Array
+    self,
+    kind: str,
+    parts: Mapping[str, jax.Array],
+    memory: jax.Array,
+    prev_weights: jax.Array,
   ) -> jax.Array:
-    """Returns where heads are now, ``[B, H, N]``."""
-    keys, strengths, gates, shifts, sharpness = parts
+    """Returns where heads of a kind are now, ``[B, H, N]``."""
     content = addressing.content_weights(
-      memory, keys, jax.nn.softplus(strengths)
+      memory,
+      parts[f"{kind}_keys"],
+      jax.nn.softplus(parts[f"{kind}_strengths"]),
     )
-    gated = interpolate(content, prev_weights, jax.nn.sigmoid(gates))
-    moved = shift(gated, jax.nn.softmax(shifts, axis=-1))
-    return sharpen(moved, addressing.oneplus(sharpness))
+    gate = jax.nn.sigmoid(parts[f"{kind}_gates"])
+    shifts = jax.nn.softmax(parts[f"{kind}_shifts"], axis=-1)
+    moved = shift(interpolate(content, prev_weights, gate), shifts)
+    return sharpen(moved, addressing.oneplus(parts[f"{kind}_sharpness"]))
 
 
 class NTM(DNC):
