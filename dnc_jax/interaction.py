@@ -21,8 +21,9 @@ class Episodes(NamedTuple):
 
   Attributes:
     inputs: What the network hears whatever it does. Shape ``[T, B, I]``.
-    mask: Above 0 on the steps at which a move may be asked for, else 0; tells
-      queries of one episode apart by their number, from 1. Shape ``[T, B]``.
+    mask: Above 0 on the steps at which a move may be asked for; tells queries
+      of one episode apart by their number, from 1. Else 0, or minus that number
+      where an environment asks for something else. Shape ``[T, B]``.
     coins: Uniform numbers in [0, 1), the chance of each step. Shape ``[T, B]``.
     world: What the environment knows of each episode; every array of it has a
       leading batch axis.

@@ -290,6 +290,23 @@ def one_hots(labels: np.ndarray) -> np.ndarray:
   return _ONE_HOTS[labels].reshape(*labels.shape[:-1], size)
 
 
+def digits(labels: np.ndarray) -> np.ndarray:
+  """Returns the digits of labels, zeros for a blank.
+
+  >>> digits(np.array([701, -1]))
+  array([[7, 0, 1],
+         [0, 0, 0]])
+
+  Args:
+    labels: Labels in [0, 1000), or -1 for a blank. Shape ``[...]``.
+
+  Returns:
+    Shape ``[..., 3]``.
+  """
+  places = BASE ** np.arange(DIGITS)[::-1]
+  return np.maximum(labels, 0)[..., None] // places % BASE
+
+
 def read_labels(array: np.ndarray) -> np.ndarray:
   """Returns the labels that vectors tell, the likeliest digit at each place.
 
@@ -348,11 +365,8 @@ def _choices(
 
 def _all_one_hots() -> np.ndarray:
   """Returns the vector of every label, and a blank as the last, -1."""
-  labels = np.arange(NUM_LABELS)
   vectors = np.zeros((NUM_LABELS + 1, DIGITS, BASE), np.float32)
-  for digit in range(DIGITS):
-    value = labels // BASE ** (DIGITS - 1 - digit) % BASE
-    vectors[labels, digit, value] = 1
+  vectors[:-1] = np.eye(BASE)[digits(np.arange(NUM_LABELS))]
   return vectors.reshape(NUM_LABELS + 1, LABEL_SIZE)
 
 

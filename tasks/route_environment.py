@@ -270,15 +270,11 @@ def frontiers(
     The digits before the destination, then those beyond the source. Shape
     ``[B, Q, 2 depth, 60]``, float32.
   """
-  places = graphs.BASE ** np.arange(graphs.DIGITS)[::-1]
-  digits = np.maximum(node_labels, 0)[..., None] // places % graphs.BASE
-  one_hots = np.eye(graphs.BASE, dtype=np.float32)[digits]
-  one_hots = one_hots.reshape(*node_labels.shape, -1)  # [B, N, 30]
+  one_hots = graphs.one_hots(node_labels[..., None])  # [B, N, 30]
   out = 1 + np.arange(depth)
   steps = np.concatenate([out, out[::-1]])[:, None]
   either = np.stack([to_destination, from_source], axis=2)  # [B, Q, 2, N]
   found = either[:, :, None] == steps[..., None]  # [B, Q, P, 2, N]
-  found &= (node_labels >= 0)[:, None, None, None]
   found &= (steps < shortest[:, :, None, None])[..., None]
   on_path = either.sum(axis=2) == shortest[..., None]  # [B, Q, N]
   found[:, :, depth:] &= on_path[:, :, None, None]
@@ -302,7 +298,7 @@ def world(
     worked: What `frontiers` gives, if planning is scored.
   """
   if worked is None:
-    worked = np.zeros((*source.shape, 0, 60), np.float32)
+    worked = np.zeros((*source.shape, 0, 2 * graphs.LABEL_SIZE), np.float32)
   rows = np.arange(len(source))[:, None, None]
   most_edges = drawn.neighbours.shape[-1]
   legal = np.arange(most_edges) < drawn.degrees[..., None]
@@ -314,10 +310,8 @@ def world(
     ],
     axis=-1,
   )  # [B, N, K, 3]
-  places = graphs.BASE ** np.arange(graphs.DIGITS)[::-1]
-  digits = np.maximum(labels, 0)[..., None] // places % graphs.BASE
   return World(
-    digits=digits.reshape(*legal.shape, -1).astype(np.int32),
+    digits=graphs.digits(labels).reshape(*legal.shape, -1).astype(np.int32),
     neighbours=drawn.neighbours.astype(np.int32),
     legal=legal,
     distance=distance.astype(np.int32),

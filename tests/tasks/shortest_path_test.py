@@ -332,9 +332,9 @@ class LessonsTest(parameterized.TestCase):
     for earlier, later in itertools.pairwise(shortest_path.LESSONS[name]):
       for a, b in zip(earlier, later, strict=True):
         self.assertLessEqual(a[1], b[1])
-      # Short routes may be asked for again, beside the longer ones.
-      for a, b in zip(earlier[:2], later[:2], strict=True):
-        self.assertLessEqual(a[0], b[0])
+        # With worked answers routes of one step come after those of two.
+        if name != "worked" or a is not earlier.path_length:
+          self.assertLessEqual(a[0], b[0])
 
 
 if __name__ == "__main__":
