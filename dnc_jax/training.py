@@ -341,3 +341,18 @@ def num_params(params: Mapping[str, Any]) -> int:
   9
   """
   return sum(x.size for x in jax.tree.leaves(params))
+
+
+def state_bytes(config: ModelConfig) -> int:
+  """Returns what the state of one sequence takes, in bytes.
+
+  >>> state_bytes(ModelConfig(output_size=1, core="none", hidden_size=8))
+  64
+
+  Args:
+    config: The model.
+  """
+  model = hk.transform(lambda: make_core(config).initial_state(1))
+  params = jax.eval_shape(model.init, jax.random.key(0))
+  state = jax.eval_shape(lambda x: model.apply(x, None), params)
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))

@@ -26,8 +26,7 @@ class Outcome(NamedTuple):
     learned_at: Updates at the first report at which the threshold was reached;
       None if it never was.
     seconds: How long it took, with compiling.
-    parameters: How many numbers it learned.
-    measured: Accuracy in each evaluation, by name.
+    measured: Accuracy, unit accuracy and loss in each evaluation, by name.
   """
 
   seed: int
@@ -37,8 +36,7 @@ class Outcome(NamedTuple):
   unit_accuracies: np.ndarray
   learned_at: int | None
   seconds: float
-  parameters: int
-  measured: dict[str, float]
+  measured: dict[str, dict[str, float]]
 
 
 def read_outcome(
@@ -74,7 +72,6 @@ def read_outcome(
     unit_accuracies=column("unit_accuracy"),
     learned_at=int(steps[learned.argmax()]) if learned.any() else None,
     seconds=noted["seconds"],
-    parameters=noted["parameters"],
     measured=noted["measured"],
   )
 
@@ -82,7 +79,7 @@ def read_outcome(
 def read_notes(folder: pathlib.Path) -> dict[str, Any]:
   """Returns what is kept beside a run: nothing yet, if nothing is."""
   path = folder / "compared.json"
-  nothing = {"seconds": 0.0, "parameters": 0, "measured": {}}
+  nothing = {"seconds": 0.0, "measured": {}}
   if not path.is_file():
     return nothing
   return nothing | json.loads(path.read_text())
@@ -96,7 +93,14 @@ def write_notes(folder: pathlib.Path, notes: dict[str, Any]) -> None:
 
 
 def summarise(
-  name: str, outcomes: Sequence[Outcome], num_seeds: int, batch_size: int
+  name: str,
+  outcomes: Sequence[Outcome],
+  *,
+  num_seeds: int,
+  batch_size: int,
+  num_params: int,
+  state_bytes: int,
+  chosen: dict[str, Any],
 ) -> dict[str, str]:
   """Returns a setting's row of the table, cells by heading.
 
@@ -109,11 +113,15 @@ def summarise(
     outcomes: Of its runs.
     num_seeds: How many there are to be.
     batch_size: Sequences in an update.
+    num_params: How many numbers are learned.
+    state_bytes: What the state of one sequence takes.
+    chosen: Values found in a search, by flag.
   """
   seeds = str(len(outcomes))
   if len(outcomes) < num_seeds:
     seeds += f" of {num_seeds}"
   row = {"setting": name, "seeds": seeds}
+  row |= {flag: str(value) for flag, value in chosen.items()}
   if not outcomes:
     return row
   learned = sum(x.learned_at is not None for x in outcomes)
@@ -133,12 +141,14 @@ def summarise(
     "all right": _percent([x.accuracies[-1] for x in outcomes]),
     "units right": _percent([x.unit_accuracies[-1] for x in outcomes]),
     "minutes": _spread([x.seconds / 60 for x in outcomes], "{:.1f}".format),
-    "parameters": f"{outcomes[0].parameters:,}",
+    "parameters": f"{num_params:,}",
+    "state bytes": f"{state_bytes:,}",
   }
   names = list(dict.fromkeys(n for x in outcomes for n in x.measured))
   for measure in names:
-    values = [x.measured[measure] for x in outcomes if measure in x.measured]
-    row[measure] = _percent(values)
+    found = [x.measured[measure] for x in outcomes if measure in x.measured]
+    row[measure] = _percent([x["accuracy"] for x in found])
+    row[f"{measure}, units"] = _percent([x["unit_accuracy"] for x in found])
   return row
 
 
@@ -171,25 +181,43 @@ def write_csv(
   """Writes a row for each run."""
   measures = list(
     dict.fromkeys(
-      name
+      (name, what)
       for outcomes in settings.values()
       for outcome in outcomes
-      for name in outcome.measured
+      for name, found in outcome.measured.items()
+      for what in found
     )
   )
   with path.open("w", newline="") as file:
     writer = csv.writer(file)
     names = "setting seed updates learned_at lesson accuracy unit_accuracy"
-    writer.writerow([*names.split(), "seconds", "parameters", *measures])
+    writer.writerow(
+      [*names.split(), "seconds", *(f"{x} {y}" for x, y in measures)]
+    )
     for name, outcomes in settings.items():
       for x in outcomes:
         learned = "" if x.learned_at is None else x.learned_at
         writer.writerow(
           [name, x.seed, x.steps[-1], learned, x.lessons[-1] + 1]
           + [x.accuracies[-1], x.unit_accuracies[-1]]
-          + [round(x.seconds, 1), x.parameters]
-          + [x.measured.get(measure, "") for measure in measures]
+          + [round(x.seconds, 1)]
+          + [x.measured.get(measure, {}).get(y, "") for measure, y in measures]
         )
+
+
+def blank_page() -> Any:
+  """Returns a matplotlib figure to draw curves on.
+
+  Raises:
+    ValueError: matplotlib is missing.
+  """
+  try:
+    from matplotlib import figure
+  except ImportError:
+    raise ValueError(
+      'Drawing needs matplotlib: pip install -e ".[plot]".'
+    ) from None
+  return figure.Figure(figsize=(8, 4.5), layout="constrained")
 
 
 def draw(
@@ -201,17 +229,8 @@ def draw(
     path: Where to, a PNG.
     title: What is above it.
     settings: Runs by name of their setting.
-
-  Raises:
-    ValueError: matplotlib is missing.
   """
-  try:
-    from matplotlib import figure
-  except ImportError:
-    raise ValueError(
-      'Drawing needs matplotlib: pip install -e ".[plot]".'
-    ) from None
-  page = figure.Figure(figsize=(8, 4.5), layout="constrained")
+  page = blank_page()
   axes = page.subplots()
   for index, (name, outcomes) in enumerate(settings.items()):
     for number, x in enumerate(outcomes):
