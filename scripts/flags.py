@@ -172,6 +172,11 @@ def define_task_flags() -> None:
   flags.DEFINE_integer("max_length", None, "Most vectors to copy.")
   flags.DEFINE_integer("min_repeats", None, "Fewest times to repeat them.")
   flags.DEFINE_integer("max_repeats", None, "Most times to repeat them.")
+  flags.DEFINE_integer("min_instances", None, "Fewest patterns, one by one.")
+  flags.DEFINE_integer("max_instances", None, "Most patterns, one by one.")
+  flags.DEFINE_bool(
+    "growing", None, "A lesson for each number of patterns, from fewest."
+  )
   flags.DEFINE_enum(
     "lessons",
     None,
@@ -225,8 +230,12 @@ def define_task_flags() -> None:
 TASK_OPTIONS = {
   "repeat_copy": (
     "num_bits", "min_length", "max_length", "min_repeats", "max_repeats",
+    "min_instances", "max_instances", "growing",
   ),
-  "copy": ("num_bits", "min_length", "max_length"),
+  "copy": (
+    "num_bits", "min_length", "max_length", "min_instances", "max_instances",
+    "growing",
+  ),
   "associative_recall": ("num_bits", "item_length", "min_items", "max_items"),
   "traversal": ("lessons", "num_queries", "small_pools", "close_labels"),
   "shortest_path": (

@@ -92,6 +92,51 @@ PRESETS: dict[str, dict[str, Any]] = {
     "learning_rate": 1e-3,
     "max_grad_norm": 10,
   },
+  # Graves et al. 2016, Extended Data Fig. 1: ten patterns said again in turn,
+  # with ten slots and nothing but the memory to remember them by.
+  "allocation": {
+    "task": "copy",
+    "num_bits": 5,
+    "min_length": 5,
+    "max_length": 5,
+    "max_instances": 10,
+    "growing": True,
+    "controller": "feed_forward",
+    "num_layers": 2,
+    "memory_size": 10,
+    "word_size": 10,
+    "num_read_heads": 1,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "max_grad_norm": 10,
+  },
+  # Extended Data Fig. 4: reading in the order of writing, by links alone.
+  "links": {
+    "task": "copy",
+    "num_bits": 6,
+    "max_length": 100,
+    "controller": "feed_forward",
+    "num_layers": 2,
+    "memory_size": 128,
+    "word_size": 20,
+    "num_read_heads": 1,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "max_grad_norm": 10,
+  },
+  # Csordás & Schmidhuber (2019): repeat copy several times on end.
+  "large_repeat_copy": {
+    "task": "repeat_copy",
+    "num_bits": 8,
+    "min_length": 2,
+    "max_length": 14,
+    "max_instances": 8,
+    "hidden_size": 32,
+    "num_read_heads": 1,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "max_grad_norm": 10,
+  },
   # Runs, each from the weights of the one before, that make a network
   # which walks any map of a city: docs/results.md has the commands.
   "city": {

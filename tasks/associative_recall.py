@@ -25,14 +25,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from dnc_jax import losses
-from dnc_jax.losses import Batch, Objective
-from tasks import repeat_copy
-from tasks.base import SequenceTask
+from tasks.bit_task import BitTask, Drawn, check_at_least, check_range
 
 
 @dataclasses.dataclass(frozen=True)
-class AssociativeRecall(SequenceTask):
+class AssociativeRecall(BitTask):
   """Associative recall, of numbers of items drawn uniformly.
 
   The defaults are the paper's. Sizes of the network depend on ``num_bits``
@@ -52,7 +49,6 @@ class AssociativeRecall(SequenceTask):
   max_items: int = 6
 
   name: ClassVar[str] = "associative_recall"
-  unit: ClassVar[str] = "bit"
 
   def __post_init__(self):
     """Checks the fields.
@@ -60,10 +56,10 @@ class AssociativeRecall(SequenceTask):
     Raises:
       ValueError: A field is out of its range.
     """
-    repeat_copy.check_at_least("num_bits", self.num_bits, 1)
-    repeat_copy.check_at_least("item_length", self.item_length, 1)
-    repeat_copy.check_at_least("min_items", self.min_items, 2)
-    repeat_copy.check_range("items", self.min_items, self.max_items)
+    check_at_least("num_bits", self.num_bits, 1)
+    check_at_least("item_length", self.item_length, 1)
+    check_at_least("min_items", self.min_items, 2)
+    check_range("items", self.min_items, self.max_items)
     kinds = 2 ** (self.num_bits * self.item_length)
     if self.max_items > kinds:
       raise ValueError(
@@ -83,31 +79,19 @@ class AssociativeRecall(SequenceTask):
     return self.num_bits
 
   @property
-  def objective(self) -> Objective:
-    """Cross-entropy of each bit."""
-    return losses.bits
-
-  def length(self, lesson: int) -> int:
-    """Returns the most steps that a sequence can have."""
-    del lesson  # There is one.
+  def longest(self) -> int:
+    """The most steps of items, query and answer."""
     return int(self._steps(np.array(self.max_items)))
 
-  def sample(
-    self,
-    rng: np.random.Generator,
-    lessons: np.ndarray,
-    *,
-    length: int | None = None,
-  ) -> Batch:
-    """Draws items and a query; see `SequenceTask.sample`."""
-    size = len(lessons)
+  def draw(self, rng: np.random.Generator, size: int) -> Drawn:
+    """Draws items and a query; see `BitTask.draw`."""
     every = np.arange(size)
     counts = rng.integers(self.min_items, self.max_items + 1, size)
     items = self._draw_items(rng, size)
     asked = rng.integers(0, counts - 1)
 
-    num_steps = repeat_copy.padded_length(self._steps(counts), length)
-    inputs = np.zeros((num_steps, size, self.input_size), np.float32)
+    num_steps = self._steps(counts)
+    inputs = np.zeros((num_steps.max(), size, self.input_size), np.float32)
     targets = np.zeros((*inputs.shape[:2], self.num_bits), np.float32)
     mask = np.zeros(inputs.shape[:2], np.float32)
     item_channel, query_channel = self.num_bits, self.num_bits + 1
@@ -129,7 +113,7 @@ class AssociativeRecall(SequenceTask):
       ]
       targets[answer + step, every] = items[every, asked + 1, step]
       mask[answer + step, every] = 1
-    return Batch(inputs, targets, mask, np.asarray(lessons, np.int32))
+    return Drawn(inputs, targets, mask, num_steps)
 
   def solve(self, inputs: np.ndarray) -> np.ndarray:
     """Returns the item after the one that is told again."""
@@ -146,12 +130,6 @@ class AssociativeRecall(SequenceTask):
       answer = slice(end + 1, end + 1 + self.item_length)
       logits[answer, row] = 2 * items[found + 1] - 1
     return logits
-
-  def render(
-    self, batch: Batch, logits: np.ndarray | None = None, index: int = 0
-  ) -> str:
-    """Returns a picture in the format of `RepeatCopy.render`."""
-    return repeat_copy.picture(batch, logits, index, np.ones(self.input_size))
 
   def _steps(self, counts: np.ndarray) -> np.ndarray:
     """Returns the steps of sequences of so many items."""

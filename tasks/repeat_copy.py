@@ -27,11 +27,19 @@ import numpy as np
 
 from dnc_jax import losses
 from dnc_jax.losses import Batch, Objective
-from tasks.base import SequenceTask
+from tasks.bit_task import (
+  Drawn,
+  SeriesTask,
+  check_at_least,
+  check_range,
+  draw_bits,
+  picture,
+  said,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class RepeatCopy(SequenceTask):
+class RepeatCopy(SeriesTask):
   """Repeat copy, of lengths and repeats drawn uniformly.
 
   The defaults are those of DeepMind's training script. Sizes of the network
@@ -52,6 +60,10 @@ class RepeatCopy(SequenceTask):
     norm_max: What the number of repeats is divided by to be told, above 0. Not
       a bound: more repeats are told as more than 1.
     time_average: Divides each sequence's loss by its number of scored steps.
+    min_instances: Fewest patterns of a sequence, one after the other, at least
+      1. Csordás & Schmidhuber's large repeat copy has up to 8.
+    max_instances: Most of them, at least ``min_instances``.
+    growing: A lesson for each number of patterns; see `SeriesTask`.
   """
 
   num_bits: int = 4
@@ -61,9 +73,11 @@ class RepeatCopy(SequenceTask):
   max_repeats: int = 2
   norm_max: float = 10
   time_average: bool = False
+  min_instances: int = 1
+  max_instances: int = 1
+  growing: bool = False
 
   name: ClassVar[str] = "repeat_copy"
-  unit: ClassVar[str] = "bit"
 
   def __post_init__(self):
     check_at_least("num_bits", self.num_bits, 1)
@@ -71,6 +85,7 @@ class RepeatCopy(SequenceTask):
     check_range("repeats", self.min_repeats, self.max_repeats)
     if not self.norm_max > 0:
       raise ValueError(f"norm_max must be above 0, got {self.norm_max}.")
+    check_range("instances", self.min_instances, self.max_instances)
 
   @property
   def input_size(self) -> int:
@@ -87,28 +102,21 @@ class RepeatCopy(SequenceTask):
     """Cross-entropy of each bit, the end's too."""
     return functools.partial(losses.bits, time_average=self.time_average)
 
-  def length(self, lesson: int) -> int:
-    """Returns the most steps that a sequence can have."""
-    del lesson  # There is one.
+  @property
+  def longest(self) -> int:
+    """The most steps of a pattern, its repeats and the end."""
     return self.max_length * (self.max_repeats + 1) + 3
 
-  def sample(
-    self,
-    rng: np.random.Generator,
-    lessons: np.ndarray,
-    *,
-    length: int | None = None,
-  ) -> Batch:
-    """Draws patterns and repeats; see `SequenceTask.sample`."""
-    size = len(lessons)
+  def draw(self, rng: np.random.Generator, size: int) -> Drawn:
+    """Draws patterns and repeats; see `BitTask.draw`."""
     lengths = rng.integers(self.min_length, self.max_length + 1, size)
     repeats = rng.integers(self.min_repeats, self.max_repeats + 1, size)
     bits = draw_bits(rng, self.max_length, size, self.num_bits)
     start, repeats_channel, end = self.num_bits, self.num_bits + 1, -1
 
-    num_steps = padded_length(lengths * (repeats + 1) + 3, length)
-    step, row = np.arange(num_steps)[:, None], np.arange(size)
-    inputs = np.zeros((num_steps, size, self.input_size), np.float32)
+    num_steps = lengths * (repeats + 1) + 3
+    step, row = np.arange(num_steps.max())[:, None], np.arange(size)
+    inputs = np.zeros((len(step), size, self.input_size), np.float32)
     inputs[0, :, start] = 1
     inputs[..., : self.num_bits] = said(bits, step - 1, lengths)
     inputs[lengths + 1, row, repeats_channel] = repeats / self.norm_max
@@ -116,21 +124,20 @@ class RepeatCopy(SequenceTask):
     position = step - (lengths + 2)
     answering = (position >= 0) & (position < lengths * repeats)
     patterns = np.where(answering, position % lengths, -1)
-    targets = np.zeros((num_steps, size, self.output_size), np.float32)
+    targets = np.zeros((len(step), size, self.output_size), np.float32)
     targets[..., : self.num_bits] = said(bits, patterns, lengths)
     targets[lengths * (repeats + 1) + 2, row, end] = 1
     mask = (position >= 0) & (position <= lengths * repeats)
-    return Batch(
-      inputs, targets, mask.astype(np.float32), np.asarray(lessons, np.int32)
-    )
+    return Drawn(inputs, targets, mask, num_steps)
 
   def solve(self, inputs: np.ndarray) -> np.ndarray:
     """Returns each pattern as often as heard, and the end."""
     logits = np.full((*inputs.shape[:2], self.output_size), -1, np.float32)
-    for row in range(inputs.shape[1]):
-      asked = int(inputs[:, row, self.num_bits + 1].argmax())
+    for row, start in np.argwhere(inputs[..., self.num_bits].T == 1):
+      told = inputs[start:, row, self.num_bits + 1]
+      asked = start + int((told > 0).argmax())
       repeats = round(inputs[asked, row, self.num_bits + 1] * self.norm_max)
-      pattern = 2 * inputs[1:asked, row, : self.num_bits] - 1
+      pattern = 2 * inputs[start + 1 : asked, row, : self.num_bits] - 1
       end = asked + 1 + len(pattern) * repeats
       logits[asked + 1 : end, row, : self.num_bits] = np.tile(
         pattern, (repeats, 1)
@@ -151,97 +158,3 @@ class RepeatCopy(SequenceTask):
     scale = np.ones(self.input_size)
     scale[-1] = self.norm_max
     return picture(batch, logits, index, scale)
-
-
-def check_at_least(name: str, value: int, bound: int) -> None:
-  """Raises ValueError if a value is below its bound."""
-  if value < bound:
-    raise ValueError(f"{name} must be at least {bound}, got {value}.")
-
-
-def check_range(name: str, least: int, most: int) -> None:
-  """Raises ValueError if a range begins below 1 or ends before it begins."""
-  check_at_least(f"min_{name}", least, 1)
-  if most < least:
-    raise ValueError(
-      f"max_{name} must be at least min_{name} = {least}, got {most}."
-    )
-
-
-def draw_bits(
-  rng: np.random.Generator, max_length: int, batch_size: int, num_bits: int
-) -> np.ndarray:
-  """Returns random bits ``[max_length, B, num_bits]``."""
-  return rng.integers(0, 2, (max_length, batch_size, num_bits), np.int8)
-
-
-def padded_length(lengths: np.ndarray, length: int | None) -> int:
-  """Returns the steps of a batch.
-
-  Args:
-    lengths: Steps of each sequence. Shape ``[B]``.
-    length: Steps asked for, or None for those of the longest.
-
-  Raises:
-    ValueError: ``length`` is too short for a sequence.
-  """
-  longest = int(lengths.max())
-  if length is None:
-    return longest
-  if length < longest:
-    raise ValueError(
-      f"length must be at least the {longest} steps of the longest sequence, "
-      f"got {length}."
-    )
-  return length
-
-
-def said(
-  bits: np.ndarray, positions: np.ndarray, lengths: np.ndarray
-) -> np.ndarray:
-  """Returns which bits each step says.
-
-  Args:
-    bits: Shape ``[L, B, num_bits]``, of which each pattern has its first.
-    positions: Which step of the pattern is said; nothing if it has no such
-      step. Broadcasts to ``[T, B]``.
-    lengths: Steps of each pattern. Shape ``[B]``.
-
-  Returns:
-    Shape ``[T, B, num_bits]``.
-  """
-  exists = (positions >= 0) & (positions < lengths)
-  row = np.arange(len(lengths))
-  return bits[np.where(exists, positions, 0), row] * exists[..., None]
-
-
-def picture(
-  batch: Batch,
-  logits: np.ndarray | None,
-  index: int,
-  scale: np.ndarray,
-) -> str:
-  """Returns one sequence of bits without its padding; see `RepeatCopy.render`.
-
-  Args:
-    batch: As a task gives it.
-    logits: The network's answer, or None. Shape ``[T, B, O]``.
-    index: Which sequence of the batch.
-    scale: What to multiply each input by. Shape ``[I]``.
-  """
-  mask = np.asarray(batch.mask)[:, index]
-  end = int(np.flatnonzero(mask).max(initial=-1)) + 1
-  blocks = [
-    ("Observations:", np.asarray(batch.inputs)[:end, index] * scale),
-    ("Targets:", np.asarray(batch.targets)[:end, index]),
-  ]
-  if logits is not None:
-    likelier = np.asarray(logits)[:end, index] > 0
-    blocks.append(("Model Output:", likelier * mask[:end, None]))
-  lines = []
-  for title, values in blocks:
-    lines.append(title)
-    for channel in np.rint(values).astype(int).T:
-      steps = " ".join("-" if value == 0 else str(value) for value in channel)
-      lines.append(f"+{steps}+")
-  return "\n".join(lines)

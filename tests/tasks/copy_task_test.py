@@ -38,6 +38,36 @@ class CopyTest(parameterized.TestCase):
     )
     np.testing.assert_array_equal(batch.mask[:, 0], [0, 0, 0, 0, 1, 1, 0, 0])
 
+  def test_a_series_is_one_after_the_other(self):
+    task = Copy(num_bits=2, max_length=4, min_instances=2, max_instances=5)
+    batch = task.sample(np.random.default_rng(0), np.zeros(40, int))
+    counts = []
+    for row in range(40):
+      inputs, mask = batch.inputs[:, row], batch.mask[:, row]
+      begin, count = 0, 0
+      while begin < len(inputs) and inputs[begin, 2]:
+        (end, *_) = begin + np.flatnonzero(inputs[begin:, 3])
+        length = end - begin - 1
+        answer = slice(end + 1, end + 1 + length)
+        told = inputs[begin + 1 : end, :2]
+        np.testing.assert_array_equal(batch.targets[answer, row], told)
+        self.assertEqual(mask[begin : end + 1].tolist(), [0] * (length + 2))
+        self.assertEqual(mask[answer].tolist(), [1] * length)
+        self.assertFalse(inputs[answer].any())
+        begin, count = end + 1 + length, count + 1
+      self.assertFalse(inputs[begin:].any())
+      self.assertFalse(mask[begin:].any())
+      counts.append(count)
+    self.assertEqual(set(counts), {2, 3, 4, 5})
+
+  def test_a_growing_series(self):
+    task = Copy(max_length=2, min_instances=2, max_instances=4, growing=True)
+    self.assertEqual(task.num_lessons, 3)
+    self.assertEqual([task.length(x) for x in range(3)], [12, 18, 24])
+    batch = task.sample(np.random.default_rng(0), np.array([0, 2, 1]))
+    starts = batch.inputs[..., task.num_bits].sum(axis=0)
+    self.assertEqual(starts.tolist(), [2, 4, 3])
+
   def test_picture(self):
     task = Copy(num_bits=1, min_length=2, max_length=2)
     batch = task.sample(np.random.default_rng(0), np.zeros(1, int), length=9)
@@ -97,6 +127,11 @@ Model Output:
 
   @parameterized.named_parameters(
     ("no_bits", {"num_bits": 0}, "num_bits must be at least 1, got 0"),
+    (
+      "instances",
+      {"min_instances": 2},
+      "max_instances must be at least min_instances = 2, got 1",
+    ),
     ("no_length", {"min_length": 0}, "min_length must be at least 1, got 0"),
     (
       "length",

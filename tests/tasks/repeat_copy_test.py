@@ -166,6 +166,10 @@ class RepeatCopyTest(parameterized.TestCase):
         "max_repeats": 2,
         "norm_max": 10,
         "time_average": False,
+        # One pattern, as there.
+        "min_instances": 1,
+        "max_instances": 1,
+        "growing": False,
       },
     )
 

@@ -25,6 +25,18 @@ TASKS: dict[str, tuple[SequenceTask, SequenceTask]] = {
     RepeatCopy(min_length=30, max_length=40, min_repeats=11, max_repeats=13),
   ),
   "copy": (Copy(), Copy(min_length=100, max_length=120)),
+  "copy_series": (
+    Copy(max_length=3, max_instances=4),
+    Copy(max_length=9, min_instances=8, max_instances=12),
+  ),
+  "copy_growing": (
+    Copy(max_length=5, min_instances=2, max_instances=5, growing=True),
+    Copy(min_length=20, max_length=30, min_instances=3, max_instances=3),
+  ),
+  "repeat_copy_series": (
+    RepeatCopy(max_instances=3),
+    RepeatCopy(min_length=9, max_length=12, min_instances=2, max_instances=3),
+  ),
   "associative_recall": (
     AssociativeRecall(),
     AssociativeRecall(min_items=20, max_items=30),
