@@ -1,4 +1,4 @@
-"""Two ways to the same allocation weights; `addressing` has the equation."""
+"""Allocation weights: two ways to the paper's, and one without an order."""
 
 import jax
 import jax.numpy as jnp
@@ -41,3 +41,12 @@ def by_sorting(usage: jax.Array) -> jax.Array:
   weights = (1 - in_order) * jnp.exp(before)
   # Scattering undoes the sort without a second one.
   return jnp.zeros_like(usage).at[rows, order].set(weights, unique_indices=True)
+
+
+def by_softmax(usage: jax.Array, strengths: jax.Array) -> jax.Array:
+  """Allocation of no order, for usage of shape [B, N], strengths of [B].
+
+  a[i] = exp(s (1 - u[i])) / Σⱼ exp(s (1 - u[j])), which sums to 1 even where
+  every slot is fully used.
+  """
+  return jax.nn.softmax(strengths[:, None] * (1 - usage), axis=-1)

@@ -26,3 +26,16 @@ def clip_bound(clip_value: float | None) -> float | None:
       "None."
     )
   return clip_value
+
+
+def dropout_rate(value: float) -> float:
+  """Returns a value to drop at, if it is one.
+
+  Raises:
+    ValueError: It is not in [0, 1).
+  """
+  if not 0 <= value < 1:
+    raise ValueError(
+      f"bypass_dropout must be at least 0 and below 1, got {value}."
+    )
+  return value

@@ -15,6 +15,7 @@ def layout(
   links: str = "dense",
   content_mask: bool = False,
   link_sharpness: bool = False,
+  allocation: str = "sort",
 ) -> dict[str, tuple[int, ...]]:
   """Returns what the interface of a `MemoryAccess` is made of.
 
@@ -28,6 +29,7 @@ def layout(
     links: How links are kept; read modes are left out where they are off.
     content_mask: Whether look-ups have masks.
     link_sharpness: Whether directional weights are made sharper.
+    allocation: How free slots are found; softmax needs strengths.
 
   Returns:
     Name and shape of each quantity, in the order in which the columns of the
@@ -55,11 +57,16 @@ def layout(
     }
   if link_sharpness:
     shapes["link_sharpness"] = (num_reads, 2 * num_writes)
+  if allocation == "softmax":
+    shapes["allocation_strengths"] = (num_writes,)
   return shapes
 
 
 def speak(
-  inputs: jax.Array, shapes: Mapping[str, tuple[int, ...]]
+  inputs: jax.Array,
+  shapes: Mapping[str, tuple[int, ...]],
+  *,
+  layer_norm: bool = False,
 ) -> dict[str, jax.Array]:
   """Returns what one linear layer, named ``interface``, says by quantity.
 
@@ -69,12 +76,19 @@ def speak(
   Args:
     inputs: What the controller says. Shape ``[B, hidden size]``.
     shapes: Name and shape of each quantity, without the batch.
+    layer_norm: Normalises the layer's outputs, all together, to mean 0 and
+      variance 1, then scales and moves each as learned; named
+      ``interface_norm``.
 
   Returns:
     The quantities, each with a leading batch axis.
   """
   sizes = [math.prod(shape) for shape in shapes.values()]
   said = hk.Linear(sum(sizes), name="interface")(inputs)
+  if layer_norm:
+    said = hk.LayerNorm(
+      axis=-1, create_scale=True, create_offset=True, name="interface_norm"
+    )(said)
   # The gradient of a split is one concatenation; that of slices, a sum.
   columns = jax.lax.split(said, sizes, axis=1)
   return {

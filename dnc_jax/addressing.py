@@ -184,12 +184,8 @@ def allocation_weights(usage: jax.Array) -> jax.Array:
       a[φ[j]] = (1 - u[φ[j]]) ∏_{i<j} u[φ[i]]
 
   Gradients flow through the usages and not through the order, as in the paper.
-  Of equally used slots the first wins. As in DeepMind's code, u is first moved
-  to ε + (1 - ε) u.
-
-  The order is never needed, only which slots come before which. Up to 192
-  slots are therefore compared pair by pair, ∏ taken as exp Σ log; more are
-  sorted, once.
+  Of equally used slots the first wins. First, u becomes ε + (1 - ε) u
+  (DeepMind's code).
 
   >>> allocation_weights(jnp.array([[1.0, 0.25, 0.5]])).round(4)
   Array([[0.   , 0.75 , 0.125]], dtype=float32)
@@ -209,33 +205,37 @@ def allocation_weights(usage: jax.Array) -> jax.Array:
 
 
 def write_allocation_weights(
-  usage: jax.Array, write_gates: jax.Array
+  usage: jax.Array,
+  write_gates: jax.Array,
+  strengths: jax.Array | None = None,
 ) -> jax.Array:
   """Returns the free slots that each write head is offered, in turn.
 
-  Head by head, the slots that were offered to the heads before count as used
-  by as much as those heads will write there (DeepMind's code; the paper has
-  one write head):
+  Slots that were offered to the heads before count as used by as much as those
+  heads will write there (DeepMind's code; the paper has one write head):
 
       aₕ = allocation(uₕ)
       uₕ₊₁ = uₕ + (1 - uₕ) gₕ aₕ
 
   Args:
     usage: Usage before this step's writes, in [0, 1]. Shape ``[B, N]``.
-    write_gates: g, how much of its allocation each head writes to, which is
-      its allocation gate times its write gate, in [0, 1]. Shape ``[B, H]``.
+    write_gates: g, how much of its allocation each head writes to: its
+      allocation gate times its write gate, in [0, 1]. Shape ``[B, H]``.
+    strengths: s, at least 0, for allocation = softmax(s (1 - u)), without an
+      order of the slots (Ben-Ari & Bekker 2017). Shape ``[B, H]``.
 
   Returns:
     Weightings in [0, 1], not scaled by the gates. Shape ``[B, H, N]``.
   """
   chex.assert_rank([usage, write_gates], [2, 2])
   chex.assert_equal_shape_prefix([usage, write_gates], 1)
-  weights = []
-  num_writes = write_gates.shape[1]
+  weights, num_writes = [], write_gates.shape[1]
   for head in range(num_writes):
-    weights.append(allocation_weights(usage))
-    if head + 1 < num_writes:
-      usage += (1 - usage) * write_gates[:, head, None] * weights[-1]
+    if strengths is None:
+      weights.append(allocation_weights(usage))
+    else:
+      weights.append(_allocation.by_softmax(usage, strengths[:, head]))
+    usage += (1 - usage) * write_gates[:, head, None] * weights[-1]
   return jnp.stack(weights, axis=1)
 
 

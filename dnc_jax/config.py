@@ -11,8 +11,8 @@ from typing import Any, get_type_hints
 
 import haiku as hk
 
-from dnc_jax._checks import at_least, clip_bound, one_of
-from dnc_jax.access import LINKS, STRENGTHS, MemoryAccess
+from dnc_jax._checks import at_least, clip_bound, dropout_rate, one_of
+from dnc_jax.access import ALLOCATIONS, LINKS, STRENGTHS, MemoryAccess
 from dnc_jax.baselines import Baseline
 from dnc_jax.controllers import DeepLSTM, FeedForward
 from dnc_jax.dnc import DNC
@@ -45,7 +45,7 @@ class ModelConfig:
     num_writes: Write heads, at least 1; of dnc and ntm.
     clip_value: Bound on controller and output, more than 0; None for none.
     strength: ``"softplus"`` (DeepMind's code) or ``"oneplus"`` (the paper); of
-      dnc, as are the next six.
+      dnc, as are those after it up to ``allocation``.
     usage_gradient: Gradients from usage to write weights flow (the paper) or
       are stopped (DeepMind's code).
     links: ``"dense"``, ``"stop_gradient"`` or ``"off"``.
@@ -53,6 +53,10 @@ class ModelConfig:
     mask_floor: Least that a masked element counts, in [0, 1].
     deallocate: Freed slots are wiped.
     link_sharpness: Directional weights are made sharper; needs links.
+    layer_norm: What the controller tells the memory is normalised.
+    allocation: ``"sort"``, the paper's, or ``"softmax"``, without an order.
+    bypass_dropout: How much of what the controller says is dropped on its way
+      to the output in training, in [0, 1); of dnc, ntm and mann.
     max_shift: Slots that a head can move by in a step, at least 0; of ntm.
     initial_memory: ``"constant"``, ``"learned"`` or ``"random"``; of ntm.
   """
@@ -74,6 +78,9 @@ class ModelConfig:
   mask_floor: float = 0.1
   deallocate: bool = False
   link_sharpness: bool = False
+  layer_norm: bool = False
+  allocation: str = "sort"
+  bypass_dropout: float = 0.0
   max_shift: int = 1
   initial_memory: str = "constant"
 
@@ -99,6 +106,8 @@ class ModelConfig:
     one_of("controller", self.controller, CONTROLLERS)
     one_of("strength", self.strength, STRENGTHS)
     one_of("links", self.links, LINKS)
+    one_of("allocation", self.allocation, ALLOCATIONS)
+    dropout_rate(self.bypass_dropout)
     if self.link_sharpness and self.links == "off":
       raise ValueError(
         "link_sharpness needs links, which are 'off'. Choose 'dense'."
@@ -144,7 +153,7 @@ class ModelConfig:
           + ", ".join(types)
           + "."
         )
-      wanted = (int, float) if name == "mask_floor" else types[name]
+      wanted = (int, float) if types[name] is float else types[name]
       if name == "clip_value":
         wanted = (int, float, type(None))
       wrong_bool = isinstance(value, bool) and types[name] is not bool
@@ -177,10 +186,13 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
   ``memory_access/interface`` and ``dnc/output_linear``, or as the core is
   called, below the names of the modules that it is made in.
   """
-  options = {
+  options: dict[str, Any] = {
     "controller": _make_controller(config),
     "clip_value": config.clip_value,
   }
+  if config.core == "none":
+    return Baseline(config.output_size, **options)
+  options["bypass_dropout"] = config.bypass_dropout
   sizes = (config.memory_size, config.word_size, config.num_reads)
   match config.core:
     case "ntm":
@@ -194,8 +206,6 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
     case "mann":
       access = MANNAccess(*sizes)
       return MANN(config.output_size, access=access, **options)
-    case "none":
-      return Baseline(config.output_size, **options)
   access = MemoryAccess(
     *sizes,
     num_writes=config.num_writes,
@@ -206,6 +216,8 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
     mask_floor=config.mask_floor,
     deallocate=config.deallocate,
     link_sharpness=config.link_sharpness,
+    layer_norm=config.layer_norm,
+    allocation=config.allocation,
   )
   return DNC(config.output_size, access=access, **options)
 

@@ -12,6 +12,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from dnc_jax._checks import dropout_rate
 from dnc_jax._logits import ToLogits
 from dnc_jax.access import MemoryAccess
 
@@ -78,6 +79,7 @@ class DNC(ToLogits):
     access: Access | None = None,
     controller: hk.RNNCore | None = None,
     clip_value: float | None = None,
+    bypass_dropout: float = 0.0,
     name: str | None = None,
   ):
     """Makes a DNC.
@@ -88,12 +90,21 @@ class DNC(ToLogits):
       controller: Any core from ``[B, inputs]`` to ``[B, hidden size]``;
         ``hk.LSTM`` with 64 cells, named ``lstm``, if None.
       clip_value: Bound on controller and output, more than 0; None for none.
+      bypass_dropout: How much of what the controller says is left out on its
+        way to the output, though not to the memory, in [0, 1): what is kept is
+        divided by what is kept on average. The answer then has to come from
+        what is read, earlier in training (Franke, Niehues & Waibel 2018, who
+        have 0.1). Only where there is a key: train with
+        ``network.apply(params, key, ...)``, and test with None for the key or
+        with ``hk.without_apply_rng``.
       name: Name of the module; that of the class, ``dnc``, if None.
 
     Raises:
-      ValueError: ``output_size`` or ``clip_value`` is out of its range.
+      ValueError: ``output_size``, ``clip_value`` or ``bypass_dropout`` is out
+        of its range.
     """
     super().__init__(output_size, clip_value, name)
+    self._bypass_dropout = dropout_rate(bypass_dropout)
     self._access = self._default_access() if access is None else access
     self._controller = (
       hk.LSTM(64, name="lstm") if controller is None else controller
@@ -125,6 +136,8 @@ class DNC(ToLogits):
     said = self._clip(said)
     controller_state = jax.tree.map(self._clip, controller_state)
     read_words, access_state = self._access(said, prev_state.access_state)
+    if self._bypass_dropout and (key := hk.maybe_next_rng_key()) is not None:
+      said = hk.dropout(key, self._bypass_dropout, said)
     logits = hk.Linear(self._output_size, name="output_linear")(
       jnp.concatenate([said, read_words.reshape(batch_size, -1)], axis=-1)
     )

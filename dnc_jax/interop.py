@@ -273,6 +273,11 @@ def _check_core(config: ModelConfig) -> None:
     raise ValueError(
       f"Only a DNC's memory can be changed, core 'dnc', got {config.core!r}."
     )
+  if config.layer_norm:
+    raise ValueError(
+      "A memory whose interface is normalised cannot be changed: layer_norm "
+      "must be False."
+    )
 
 
 def _layout(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -283,4 +288,5 @@ def _layout(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     links=config.links,
     content_mask=config.content_mask,
     link_sharpness=config.link_sharpness,
+    allocation=config.allocation,
   )

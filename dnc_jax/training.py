@@ -152,6 +152,11 @@ def make_forward(config: ModelConfig) -> hk.Transformed:
     ``init(key, inputs)`` and ``apply(params, inputs)``, inputs ``[T, B, I]``,
     logits ``[T, B, O]``, from the initial state.
   """
+  return hk.without_apply_rng(_forward(config))
+
+
+def _forward(config: ModelConfig) -> hk.Transformed:
+  """Returns `make_forward`'s model, to be applied with a key or None."""
 
   def forward(inputs: jax.Array) -> jax.Array:
     core = make_core(config)
@@ -161,7 +166,7 @@ def make_forward(config: ModelConfig) -> hk.Transformed:
     )
     return cast(jax.Array, outputs)
 
-  return hk.without_apply_rng(hk.transform(forward))
+  return hk.transform(forward)
 
 
 def make_rollout(
@@ -180,6 +185,11 @@ def make_rollout(
     ``init(key, episodes)`` and ``apply(params, episodes)``, which gives logits
     ``[T, B, O]`` and the environment's outcomes ``[T, B, ...]``.
   """
+  return hk.without_apply_rng(_rollout(config, environment))
+
+
+def _rollout(config: ModelConfig, environment: Environment) -> hk.Transformed:
+  """Returns `make_rollout`'s model, to be applied with a key or None."""
 
   def rollout(episodes: Episodes) -> tuple[jax.Array, Any]:
     core = make_core(config)
@@ -194,7 +204,7 @@ def make_rollout(
     answers, _ = hk.dynamic_unroll(acting, steps, state)
     return cast(tuple[jax.Array, Any], answers)
 
-  return hk.without_apply_rng(hk.transform(rollout))
+  return hk.transform(rollout)
 
 
 def _remat(core: hk.RNNCore, config: ModelConfig, batch_size: int) -> Any:
@@ -248,7 +258,7 @@ Evaluate = Callable[[hk.Params, Batch | Episodes, int], tuple[Any, Scores]]
 
 
 def make_update(
-  config: ModelConfig, optimiser: OptimiserConfig, goal: Goal
+  config: ModelConfig, optimiser: OptimiserConfig, goal: Goal, seed: int = 0
 ) -> Update:
   """Returns one step of training, compiled.
 
@@ -256,6 +266,7 @@ def make_update(
     config: The model.
     optimiser: How it is trained.
     goal: What it is to do: score sequences, or act in an environment.
+    seed: What is dropped is drawn from, with the step; see ``bypass_dropout``.
 
   Returns:
     ``update(state, batch, step, memory_size)``, which gives the next state and
@@ -275,8 +286,12 @@ def make_update(
   ) -> tuple[TrainState, Scores]:
     model = dataclasses.replace(config, memory_size=memory_size)
 
+    key = None
+    if config.bypass_dropout:
+      key = jax.random.fold_in(jax.random.key(seed), step)
+
     def loss(params: hk.Params) -> tuple[jax.Array, Scores]:
-      _, scores = _attempt(model, goal, params, batch)
+      _, scores = _attempt(model, goal, params, batch, key)
       return scores.loss, scores
 
     gradients, scores = jax.grad(loss, has_aux=True)(state.params)
@@ -323,14 +338,21 @@ def make_evaluate(config: ModelConfig, goal: Goal) -> Evaluate:
 
 
 def _attempt(
-  config: ModelConfig, goal: Goal, params: hk.Params, batch: Batch | Episodes
+  config: ModelConfig,
+  goal: Goal,
+  params: hk.Params,
+  batch: Batch | Episodes,
+  key: jax.Array | None = None,
 ) -> tuple[Any, Scores]:
-  """Returns what a model does with a batch, and its scores."""
+  """Returns what a model does with a batch, and its scores.
+
+  With a key what it may drop is dropped; without, nothing.
+  """
   if isinstance(batch, Episodes):
     environment = cast(Environment, goal)
-    _, outcomes = make_rollout(config, environment).apply(params, batch)
+    _, outcomes = _rollout(config, environment).apply(params, key, batch)
     return outcomes, environment.scores(outcomes)
-  logits = make_forward(config).apply(params, batch.inputs)
+  logits = _forward(config).apply(params, key, batch.inputs)
   return logits, cast(Objective, goal)(logits, batch.targets, batch.mask)
 
 

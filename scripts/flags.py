@@ -15,7 +15,7 @@ from absl import app, flags, logging
 
 import tasks
 from dnc_jax import ModelConfig
-from dnc_jax.access import LINKS, STRENGTHS
+from dnc_jax.access import ALLOCATIONS, LINKS, STRENGTHS
 from dnc_jax.config import CONTROLLERS, CORES
 from dnc_jax.ntm import INITIAL_MEMORIES
 from dnc_jax.training import OPTIMISERS, OptimiserConfig
@@ -99,6 +99,18 @@ def define_training_flags() -> None:
   flags.DEFINE_bool("deallocate", False, "Wipes slots as they are freed.")
   flags.DEFINE_bool(
     "link_sharpness", False, "Makes sharper where the links lead."
+  )
+  flags.DEFINE_bool(
+    "layer_norm", False, "Normalises what the controller tells the memory."
+  )
+  flags.DEFINE_enum(
+    "allocation", "sort", ALLOCATIONS, "How free slots are found."
+  )
+  flags.DEFINE_float(
+    "bypass_dropout",
+    0.0,
+    "How much of what the controller says is dropped on its way to the output "
+    "in training.",
   )
   flags.DEFINE_integer(
     "max_shift", 1, "Slots that a head of an ntm can move by in a step."
@@ -303,6 +315,9 @@ def run_config() -> RunConfig:
       mask_floor=FLAGS.mask_floor,
       deallocate=FLAGS.deallocate,
       link_sharpness=FLAGS.link_sharpness,
+      layer_norm=FLAGS.layer_norm,
+      allocation=FLAGS.allocation,
+      bypass_dropout=FLAGS.bypass_dropout,
       max_shift=FLAGS.max_shift,
       initial_memory=FLAGS.initial_memory,
     ),

@@ -99,7 +99,7 @@ class Run:
         self.changed.append(f"{name} was {old}, is {new}")
     self._writer = metrics.Writer(folder / "metrics.csv", FIELDS, rows)
     self._update = training.make_update(
-      config.model, config.optimiser, self._task.objective
+      config.model, config.optimiser, self._task.objective, config.seed
     )
     self._pending: list[tuple[np.ndarray, Scores]] = []
     self.num_params = training.num_params(self._state.params)

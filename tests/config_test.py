@@ -56,6 +56,9 @@ def configs(draw):
     content_mask=draw(st.booleans()),
     mask_floor=draw(st.floats(0, 1)),
     deallocate=draw(st.booleans()),
+    layer_norm=draw(st.booleans()),
+    allocation=draw(st.sampled_from(["sort", "softmax"])),
+    bypass_dropout=draw(st.floats(0, 1, exclude_max=True)),
   )
 
 
@@ -94,6 +97,9 @@ class RoundTripTest(parameterized.TestCase):
         deallocate=False,
         core="dnc",
         link_sharpness=False,
+        layer_norm=False,
+        allocation="sort",
+        bypass_dropout=0.0,
         max_shift=1,
         initial_memory="constant",
       ),
@@ -122,6 +128,17 @@ BAD = (
   (
     {"links": ""},
     r"links must be one of 'dense', 'stop_gradient', 'off', got ''\.",
+  ),
+  (
+    {"allocation": "none"},
+    r"allocation must be one of 'sort', 'softmax', got 'none'\.",
+  ),
+  *(
+    (
+      {"bypass_dropout": value},
+      f"bypass_dropout must be at least 0 and below 1, got {value}",
+    )
+    for value in (-0.1, 1, math.nan)
   ),
   *(
     ({"clip_value": value}, rf"clip_value must be more than 0, got {value}\.")
@@ -164,12 +181,17 @@ class RefusalTest(parameterized.TestCase):
     ),
     *(
       (name, value)
-      for name in ("controller", "strength", "links", "core")
+      for name in ("controller", "strength", "links", "core", "allocation")
       for value in (None, 1, True, ["lstm"])
     ),
     *(
       (name, value)
-      for name in ("usage_gradient", "deallocate", "link_sharpness")
+      for name in (
+        "usage_gradient",
+        "deallocate",
+        "link_sharpness",
+        "layer_norm",
+      )
       for value in (None, 1, 0.0, "yes")
     ),
     ("clip_value", "20"),
@@ -177,6 +199,8 @@ class RefusalTest(parameterized.TestCase):
     ("mask_floor", "0.1"),
     ("mask_floor", None),
     ("mask_floor", True),
+    ("bypass_dropout", "0.1"),
+    ("bypass_dropout", False),
   )
   def test_a_value_of_the_wrong_type_is_refused(self, name, value):
     with self.assertRaisesRegex(ValueError, f"^{name} .*wrong type") as caught:

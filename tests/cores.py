@@ -27,6 +27,8 @@ ALL_OPTIONS = {
   "content_mask": True,
   "deallocate": True,
   "link_sharpness": True,
+  "layer_norm": True,
+  "allocation": "softmax",
 }
 
 
@@ -122,6 +124,7 @@ def _dnc(
     HIDDEN_SIZE, name="lstm"
   ),
   clip_value: float | None = None,
+  bypass_dropout: float = 0.0,
   **options: Any,
 ) -> Core:
   return Core(
@@ -130,6 +133,7 @@ def _dnc(
       access=_access(memory_size, **options),
       controller=controller(),
       clip_value=clip_value,
+      bypass_dropout=bypass_dropout,
     )
   )
 
@@ -167,7 +171,9 @@ CORES: dict[str, Core] = {
   "dnc_link_sharpness": _dnc(link_sharpness=True),
   "dnc_links_off": _dnc(links="off"),
   "dnc_links_stop_gradient": _dnc(links="stop_gradient"),
-  "dnc_all_options": _dnc(**ALL_OPTIONS),
+  "dnc_layer_norm": _dnc(layer_norm=True),
+  "dnc_softmax_allocation": _dnc(allocation="softmax"),
+  "dnc_all_options": _dnc(bypass_dropout=0.25, **ALL_OPTIONS),
   "ntm": Core(_ntm),
   "ntm_two_write_heads": Core(
     lambda n: _ntm(n, num_writes=2, max_shift=2, initial_memory="random")

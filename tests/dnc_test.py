@@ -337,6 +337,8 @@ VARIANTS = {
     "mask_floor": 0,
     "deallocate": True,
     "link_sharpness": True,
+    "layer_norm": True,
+    "allocation": "softmax",
   },
 }
 
@@ -344,10 +346,15 @@ VARIANTS = {
 def with_interface(params, options, **biases):
   """Returns parameters by which some of the interface is always the same."""
   slices = transform(lambda: layout_slices(memory(**options))).apply({})
-  w, b = (params["memory_access/interface"][key].copy() for key in ("w", "b"))
+  normed = options.get("layer_norm")
+  # The layer whose say is the last, and what it scales and moves by.
+  layer = f"memory_access/interface{'_norm' if normed else ''}"
+  scale, offset = ("scale", "offset") if normed else ("w", "b")
+  changed = {name: x.copy() for name, x in params[layer].items()}
   for name, bias in biases.items():
-    w[:, slices[name]], b[slices[name]] = 0, bias
-  return {**params, "memory_access/interface": {"w": w, "b": b}}
+    changed[scale][..., slices[name]] = 0
+    changed[offset][slices[name]] = bias
+  return {**params, layer: changed}
 
 
 class GradientsTest(parameterized.TestCase):

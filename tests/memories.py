@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from dnc_jax.access import AccessState, MemoryAccess, TemporalLinkageState
-from tests import reference_network
+from tests import reference_network, references
 from tests.weightings import links, weightings
 
 T, B, N, W, R, HIDDEN = 4, 2, 6, 3, 2, 5
@@ -25,6 +25,8 @@ OPTIONS = {
   "links_off": {"links": "off"},
   "links_stop_gradient": {"links": "stop_gradient"},
   "link_sharpness": {"link_sharpness": True},
+  "layer_norm": {"layer_norm": True},
+  "softmax_allocation": {"allocation": "softmax", "num_writes": 2},
   "everything": {
     "num_writes": 2,
     "strength": "oneplus",
@@ -32,8 +34,13 @@ OPTIONS = {
     "mask_floor": 0.25,
     "deallocate": True,
     "link_sharpness": True,
+    "layer_norm": True,
+    "allocation": "softmax",
   },
 }
+
+
+_NORM = "memory_access/interface_norm"
 
 
 def layout(options) -> dict[str, int]:
@@ -57,6 +64,8 @@ def layout(options) -> dict[str, int]:
     sizes |= {"write_masks": writes * W, "read_masks": R * W}
   if options.get("link_sharpness"):
     sizes["link_sharpness"] = R * 2 * writes
+  if options.get("allocation") == "softmax":
+    sizes["allocation_strengths"] = writes
   return sizes
 
 
@@ -73,9 +82,15 @@ def _params(w, b):
 
 def random_params(rng, options, scale=1.0):
   size = sum(layout(options).values())
-  return _params(
+  params = _params(
     scale * rng.normal(size=(HIDDEN, size)), scale * rng.normal(size=size)
   )
+  if options.get("layer_norm"):
+    params[_NORM] = {
+      "scale": 1 + 0.1 * rng.normal(size=size),
+      "offset": scale * rng.normal(size=size),
+    }
+  return params
 
 
 def direct_params(options):
@@ -170,8 +185,11 @@ def slow_unroll(options, params, inputs, fields):
     state = {field: values[b] for field, values in fields.items()}
     steps = []
     for row in inputs[:, b]:
+      said = row @ layer["w"] + layer["b"]
+      if _NORM in params:
+        said = references.layer_norm(said, **params[_NORM])
       parts = reference_network.interface(
-        _split(options, row @ layer["w"] + layer["b"]),
+        _split(options, said),
         num_reads=R,
         num_writes=options.get("num_writes", 1),
         strength=options.get("strength", "softplus"),

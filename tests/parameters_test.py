@@ -46,6 +46,12 @@ CONFIGS = {
   "link_sharpness": ModelConfig(
     output_size=5, num_writes=2, content_mask=True, link_sharpness=True
   ),
+  "franke": ModelConfig(
+    output_size=5, links="off", layer_norm=True, bypass_dropout=0.1
+  ),
+  "softmax_allocation": ModelConfig(
+    output_size=5, num_writes=2, link_sharpness=True, allocation="softmax"
+  ),
 }
 
 

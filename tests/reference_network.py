@@ -64,6 +64,8 @@ def interface(
       )
     elif name == "link_sharpness":
       parts = references.each(references.oneplus, parts)
+    elif name == "allocation_strengths":
+      parts = references.each(references.oneplus, parts[:, 0])
     elif name == "read_mode":
       parts = np.stack([references.softmax(row) for row in parts])
     result[name] = parts
@@ -98,7 +100,9 @@ def access_step(
     parts.get("write_masks"),
   )
   allocation = references.write_allocation_weights(
-    usage, parts["allocation_gate"] * parts["write_gate"]
+    usage,
+    parts["allocation_gate"] * parts["write_gate"],
+    parts.get("allocation_strengths"),
   )
   written = references.write_weights(
     write_content, allocation, parts["allocation_gate"], parts["write_gate"]

@@ -171,17 +171,22 @@ def allocation_weights(usage: np.ndarray) -> np.ndarray:
 
 
 def write_allocation_weights(
-  usage: np.ndarray, write_gates: np.ndarray
+  usage: np.ndarray,
+  write_gates: np.ndarray,
+  strengths: np.ndarray | None = None,
 ) -> np.ndarray:
-  """Returns each write head's allocation: `[H, N]`.
+  """Returns each write head's allocation: `[H, N]`; of no order by strengths.
 
   Each head sees the usage that the heads before it would leave behind, where
   `write_gates[h]` is head h's allocation gate times its write gate.
   """
   usage = usage.copy()
   allocations = []
-  for gate in write_gates:
-    allocation = allocation_weights(usage)
+  for h, gate in enumerate(write_gates):
+    if strengths is None:
+      allocation = allocation_weights(usage)
+    else:
+      allocation = softmax(strengths[h] * (1.0 - usage))
     for i in range(usage.shape[0]):
       usage[i] += (1.0 - usage[i]) * gate * allocation[i]
     allocations.append(allocation)
@@ -279,6 +284,20 @@ def directional_weights(
           strength = links[h, i, j] if forward else links[h, j, i]
           result[r, h, i] += strength * prev_read_weights[r, j]
   return result
+
+
+def layer_norm(
+  values: np.ndarray, scale: np.ndarray, offset: np.ndarray
+) -> np.ndarray:
+  """Returns values of mean 0 and variance 1, scaled and moved."""
+  mean = sum(values) / len(values)
+  variance = sum((x - mean) ** 2 for x in values) / len(values)
+  return np.array(
+    [
+      s * (x - mean) / math.sqrt(variance + 1e-5) + o
+      for x, s, o in zip(values, scale, offset)
+    ]
+  )
 
 
 def sharpen_links(weights: np.ndarray, sharpness: np.ndarray) -> np.ndarray:

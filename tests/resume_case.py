@@ -105,8 +105,16 @@ ROUTES = dataclasses.replace(
 )
 
 
+# Drops what it draws from the seed and the step.
+DROPPED = dataclasses.replace(
+  REPEAT_COPY,
+  model=dataclasses.replace(REPEAT_COPY.model, bypass_dropout=0.5),
+)
+
+
 CONFIGS = {
   "repeat_copy": REPEAT_COPY,
+  "dropped": DROPPED,
   "padded": dataclasses.replace(REPEAT_COPY, length_multiple=7),
   "ladder": LADDER,
   "traversal": TRAVERSAL,
@@ -116,6 +124,7 @@ CONFIGS = {
 
 STEPS = {
   "repeat_copy": 14,
+  "dropped": 7,
   "padded": 7,
   "ladder": 20,
   "traversal": 14,
@@ -140,12 +149,12 @@ _updates = {}
 _likes = {}
 
 
-def make_update_once(config, optimiser, objective):
+def make_update_once(config, optimiser, objective, seed=0):
   """Returns what `training.make_update` does, the same object each time."""
   # Two objectives of one kind are two objects.
-  key = config, optimiser, getattr(objective, "func", objective)
+  key = config, optimiser, getattr(objective, "func", objective), seed
   if key not in _updates:
-    _updates[key] = _make_update(config, optimiser, objective)
+    _updates[key] = _make_update(config, optimiser, objective, seed)
   return _updates[key]
 
 

@@ -38,6 +38,7 @@ class InProcessTest(ResumeTestCase):
       ("repeat_copy", (9,), 4),
       ("repeat_copy", (5, 8, 8, 11), 3),
       ("padded", (4,), -1),
+      ("dropped", (3,), -1),
       ("ladder", (13,), -1),
       ("ladder", (10, 11), 4),
       ("traversal", (5,), -1),

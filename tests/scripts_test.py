@@ -19,6 +19,7 @@ PARTS = (
   "ask_route",
   "comparison",
   "flags",
+  "grid",
   "measure",
   "names",
   "presets",
