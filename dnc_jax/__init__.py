@@ -14,6 +14,9 @@ from dnc_jax.dnc import DNC, DNCState
 from dnc_jax.interop import from_deepmind, reset_read_heads, widen_words
 from dnc_jax.mann import MANN, MANNAccess, MANNAccessState
 from dnc_jax.ntm import NTM, NTMAccess, NTMAccessState
+from dnc_jax.sam import SAM, SAMAccess, SAMAccessState
+from dnc_jax.sdnc import SDNC, SDNCAccess, SDNCAccessState
+from dnc_jax.sparse_links import SparseLinkage, SparseLinkageState, SparseLinks
 
 __version__ = "0.1.0"
 
@@ -23,6 +26,8 @@ __all__ = [
   "LSTM",
   "MANN",
   "NTM",
+  "SAM",
+  "SDNC",
   "AccessState",
   "Baseline",
   "BaselineState",
@@ -37,6 +42,13 @@ __all__ = [
   "ModelConfig",
   "NTMAccess",
   "NTMAccessState",
+  "SAMAccess",
+  "SAMAccessState",
+  "SDNCAccess",
+  "SDNCAccessState",
+  "SparseLinkage",
+  "SparseLinkageState",
+  "SparseLinks",
   "TemporalLinkage",
   "TemporalLinkageState",
   "from_deepmind",

@@ -10,18 +10,19 @@ write heads.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from dnc_jax import _interface, _products, addressing
+from dnc_jax import _interface, _products, addressing, sparse_links
 from dnc_jax._checks import at_least, one_of
 from dnc_jax.sharpening import sharpen_links
+from dnc_jax.sparse_links import SparseLinkageState
 
 STRENGTHS = {"softplus": jax.nn.softplus, "oneplus": addressing.oneplus}
-LINKS = ("dense", "stop_gradient", "off")
+LINKS = ("dense", "stop_gradient", "sparse", "off")
 ALLOCATIONS = ("sort", "softmax")
 
 
@@ -53,7 +54,7 @@ class AccessState(NamedTuple):
   memory: jax.Array  # [B, N, W]
   read_weights: jax.Array  # [B, R, N]
   write_weights: jax.Array  # [B, H, N]
-  linkage: TemporalLinkageState | None
+  linkage: TemporalLinkageState | SparseLinkageState | None
   usage: jax.Array  # [B, N]
 
 
@@ -208,6 +209,7 @@ class MemoryAccess(hk.RNNCore):
     strength: str = "softplus",
     usage_gradient: bool = False,
     links: str = "dense",
+    link_size: int = 8,
     content_mask: bool = False,
     mask_floor: float = 0.1,
     deallocate: bool = False,
@@ -229,10 +231,13 @@ class MemoryAccess(hk.RNNCore):
         paper's equations); stopped as in DeepMind's code by default.
       links: ``"dense"`` for the paper's temporal links; ``"stop_gradient"`` for
         links that pass no gradient to the writes (Rae et al. 2016 do so);
-        ``"off"`` for none, which leaves content look-up as the only way to
-        read and makes a step's cost linear in N but for allocation: the
-        content-based memory of Franke et al. 2018, who saved up to 70 % of
-        memory by it.
+        ``"sparse"`` for at most ``link_size`` of those a slot each way, in O(N)
+        (`SparseLinkage`); ``"off"`` for none, which leaves content look-up as
+        the only way to read and makes a step's cost linear in N but for
+        allocation: the content-based memory of Franke et al. 2018, who saved
+        up to 70 % of memory by it.
+      link_size: K, sparse links of a slot, at least 1; N where it is more. The
+        paper found 8 to do, whatever N.
       content_mask: Lets each look-up choose which elements of a word to compare
         (Csordás & Schmidhuber, ICLR 2019).
       mask_floor: Least that a masked element counts, in [0, 1]. Csordás &
@@ -273,9 +278,12 @@ class MemoryAccess(hk.RNNCore):
     self._layer_norm = layer_norm
     self._allocation = one_of("allocation", allocation, ALLOCATIONS)
     self._freeness = Freeness(memory_size, usage_gradient=usage_gradient)
-    self._linkage = (
-      None if links == "off" else TemporalLinkage(memory_size, num_writes)
-    )
+    at_least("link_size", link_size, 1)
+    self._linkage = None
+    if links == "sparse":
+      self._linkage = sparse_links.of_dnc(memory_size, num_writes, link_size)
+    elif links != "off":
+      self._linkage = TemporalLinkage(memory_size, num_writes)
 
   @property
   def output_shape(self) -> tuple[int, int]:
@@ -394,11 +402,9 @@ class MemoryAccess(hk.RNNCore):
       content, allocation, allocation_gate, write_gate
     )
 
-  def _next_linkage(
-    self, write_weights: jax.Array, prev: TemporalLinkageState | None
-  ) -> TemporalLinkageState | None:
+  def _next_linkage(self, write_weights: jax.Array, prev: Any) -> Any:
     """Returns the links after this step's writes; None where they are off."""
-    if self._linkage is None or prev is None:
+    if self._linkage is None:
       return None
     if self._links == "stop_gradient":
       write_weights = jax.lax.stop_gradient(write_weights)
@@ -408,7 +414,7 @@ class MemoryAccess(hk.RNNCore):
     self,
     interface: Mapping[str, jax.Array],
     memory: jax.Array,
-    linkage: TemporalLinkageState | None,
+    linkage: TemporalLinkageState | SparseLinkageState | None,
     prev_read_weights: jax.Array,
   ) -> jax.Array:
     """Returns where each head reads, ``[B, R, N]``."""
@@ -421,7 +427,11 @@ class MemoryAccess(hk.RNNCore):
     if linkage is None:
       return content
     forward, backward = (
-      addressing.directional_weights(
+      sparse_links.directional_weights(
+        linkage.links, prev_read_weights, forward=forward
+      )
+      if isinstance(linkage, SparseLinkageState)
+      else addressing.directional_weights(
         linkage.link, prev_read_weights, forward=forward
       )
       for forward in (True, False)

@@ -18,8 +18,10 @@ from dnc_jax.controllers import DeepLSTM, FeedForward
 from dnc_jax.dnc import DNC
 from dnc_jax.mann import MANN, MANNAccess
 from dnc_jax.ntm import INITIAL_MEMORIES, NTM, NTMAccess
+from dnc_jax.sam import SAM, SAMAccess, check_sparsity
+from dnc_jax.sdnc import SDNC, SDNCAccess
 
-CORES = ("dnc", "ntm", "mann", "none")
+CORES = ("dnc", "ntm", "mann", "sam", "sdnc", "none")
 CONTROLLERS = ("lstm", "deep_lstm", "gru", "feed_forward")
 
 
@@ -31,9 +33,9 @@ class ModelConfig:
 
   Attributes:
     output_size: Numbers in a step's output, at least 1.
-    core: The memory around the controller: ``"dnc"``, ``"ntm"``, ``"mann"``, or
-      ``"none"``, the controller alone. A field that says "of" some cores has
-      no effect on the others.
+    core: The memory around the controller: ``"dnc"``, ``"ntm"``, ``"mann"``,
+      ``"sam"``, ``"sdnc"``, or ``"none"``, the controller alone. A field that
+      says "of" some cores has no effect on the others.
     controller: ``"lstm"``, ``"deep_lstm"`` (the paper's, with skip
       connections), ``"gru"`` or ``"feed_forward"``.
     hidden_size: Cells in each layer of the controller, at least 1.
@@ -48,7 +50,7 @@ class ModelConfig:
       dnc, as are those after it up to ``allocation``.
     usage_gradient: Gradients from usage to write weights flow (the paper) or
       are stopped (DeepMind's code).
-    links: ``"dense"``, ``"stop_gradient"`` or ``"off"``.
+    links: ``"dense"``, ``"stop_gradient"``, ``"sparse"`` or ``"off"``.
     content_mask: Look-ups choose which elements of a word to compare.
     mask_floor: Least that a masked element counts, in [0, 1].
     deallocate: Freed slots are wiped.
@@ -59,6 +61,11 @@ class ModelConfig:
       to the output in training, in [0, 1); of dnc, ntm and mann.
     max_shift: Slots that a head can move by in a step, at least 0; of ntm.
     initial_memory: ``"constant"``, ``"learned"`` or ``"random"``; of ntm.
+    sparsity: K, slots that a head reads, from 1 to ``memory_size``; of sam and
+      sdnc.
+    link_size: Links of a slot each way, at least 1; of sdnc, and of dnc with
+      sparse links.
+    approximate: Slots are looked up by `jax.lax.approx_max_k`; of sam and sdnc.
   """
 
   output_size: int
@@ -83,6 +90,9 @@ class ModelConfig:
   bypass_dropout: float = 0.0
   max_shift: int = 1
   initial_memory: str = "constant"
+  sparsity: int = 4
+  link_size: int = 8
+  approximate: bool = False
 
   def __post_init__(self):
     """Checks every field.
@@ -98,6 +108,8 @@ class ModelConfig:
       "word_size",
       "num_reads",
       "num_writes",
+      "sparsity",
+      "link_size",
     ):
       at_least(name, getattr(self, name), 1)
     at_least("max_shift", self.max_shift, 0)
@@ -117,6 +129,8 @@ class ModelConfig:
         f"memory_size must be at least num_reads, {self.num_reads}, for core "
         f"'mann', got {self.memory_size}: each head writes to its own slot."
       )
+    if self.core in ("sam", "sdnc"):
+      check_sparsity(self.sparsity, self.memory_size)
     if self.num_layers > 1 and self.controller in ("lstm", "gru"):
       raise ValueError(
         f"num_layers must be 1 for controller {self.controller!r}, got "
@@ -206,12 +220,26 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
     case "mann":
       access = MANNAccess(*sizes)
       return MANN(config.output_size, access=access, **options)
+    case "sam":
+      access = SAMAccess(
+        *sizes, sparsity=config.sparsity, approximate=config.approximate
+      )
+      return SAM(config.output_size, access=access, **options)
+    case "sdnc":
+      access = SDNCAccess(
+        *sizes,
+        sparsity=config.sparsity,
+        link_size=config.link_size,
+        approximate=config.approximate,
+      )
+      return SDNC(config.output_size, access=access, **options)
   access = MemoryAccess(
     *sizes,
     num_writes=config.num_writes,
     strength=config.strength,
     usage_gradient=config.usage_gradient,
     links=config.links,
+    link_size=config.link_size,
     content_mask=config.content_mask,
     mask_floor=config.mask_floor,
     deallocate=config.deallocate,

@@ -132,18 +132,24 @@ def is_small(config: ModelConfig, batch_size: int) -> bool:
   slots = config.memory_size
   if config.core == "none":
     return True
-  dense = config.core == "dnc" and config.links != "off"
-  links = config.num_writes * slots if dense else 0
+  lists = 4 * min(config.link_size, slots)
+  links = 0
+  if config.core == "sdnc":
+    links = lists
+  elif config.core == "dnc":
+    links = {"off": 0, "sparse": lists}.get(config.links, slots)
+    links *= config.num_writes
   return batch_size * slots * (config.word_size + links) <= _SMALL
 
 
 def make_forward(config: ModelConfig) -> hk.Transformed:
   """Returns the model over whole sequences, from inputs to logits.
 
-  Unless memories are small, only matrix products with parameters and the order
-  of the slots are kept of each step for the backward pass; all else is computed
-  again there, which is faster on a CPU than keeping it and takes a fraction of
-  the memory.
+  Unless memories are small or sparse, only matrix products with parameters and
+  the order of the slots are kept of each step for the backward pass; all else
+  is computed again there, which is faster on a CPU than keeping it and takes a
+  fraction of the memory. Of sam and sdnc are kept the words read, and all else
+  that does not grow with the number of slots.
 
   Args:
     config: What the model is made of.
@@ -208,8 +214,12 @@ def _rollout(config: ModelConfig, environment: Environment) -> hk.Transformed:
 
 
 def _remat(core: hk.RNNCore, config: ModelConfig, batch_size: int) -> Any:
-  """Returns the core, computing again in the backward pass what it may."""
-  if is_small(config, batch_size):
+  """Returns the core, computing again in the backward pass what it may.
+
+  Sparse cores keep little as they are. To compute again what a step did, it
+  must be kept what the memory was before it: all of it, for each step.
+  """
+  if is_small(config, batch_size) or config.core in ("sam", "sdnc"):
     return core
   policies = jax.checkpoint_policies
   return hk.remat(
@@ -238,7 +248,12 @@ def init_state(
     A state whose parameters are a function of these arguments.
   """
   # No parameter's shape depends on the number of slots, and few are cheap.
-  slots = config.num_reads if config.core == "mann" else 1
+  fewest = {
+    "mann": config.num_reads,
+    "sam": config.sparsity,
+    "sdnc": config.sparsity,
+  }
+  slots = fewest.get(config.core, 1)
   small = dataclasses.replace(config, memory_size=slots)
   params = jax.jit(make_forward(small).init)(
     jax.random.key(seed), jnp.zeros([1, 1, input_size])

@@ -90,7 +90,8 @@ def define_training_flags() -> None:
     "links",
     "dense",
     LINKS,
-    "Temporal links: the paper's, without their gradient, or none.",
+    "Temporal links: the paper's, without their gradient, of these a few for "
+    "each slot, or none.",
   )
   flags.DEFINE_bool(
     "content_mask", False, "Look-ups choose which part of a word to compare."
@@ -120,6 +121,15 @@ def define_training_flags() -> None:
     "constant",
     INITIAL_MEMORIES,
     "What is in the memory of an ntm at first.",
+  )
+  flags.DEFINE_integer(
+    "sparsity", 4, "Slots that a head of a sam or sdnc reads."
+  )
+  flags.DEFINE_integer(
+    "link_size", 8, "Links of a slot each way, of an sdnc or sparse links."
+  )
+  flags.DEFINE_bool(
+    "approximate", False, "Slots of a sam or sdnc are looked up approximately."
   )
   # Optimisation.
   flags.DEFINE_enum("optimizer", "rmsprop", OPTIMISERS, "The optimiser.")
@@ -320,6 +330,9 @@ def run_config() -> RunConfig:
       bypass_dropout=FLAGS.bypass_dropout,
       max_shift=FLAGS.max_shift,
       initial_memory=FLAGS.initial_memory,
+      sparsity=FLAGS.sparsity,
+      link_size=FLAGS.link_size,
+      approximate=FLAGS.approximate,
     ),
     optimiser=OptimiserConfig(
       optimiser=FLAGS.optimizer,

@@ -39,9 +39,13 @@ def configs(draw):
     st.just(1) if controller in ("lstm", "gru") else st.integers(1, 10**6)
   )
   sizes = {name: st.integers(1, 10**12) for name in SIZES}
-  links = draw(st.sampled_from(["dense", "stop_gradient", "off"]))
+  links = draw(st.sampled_from(["dense", "stop_gradient", "sparse", "off"]))
+  sizes["memory_size"] = st.integers(10, 10**12)
   return ModelConfig(
-    core=draw(st.sampled_from(["dnc", "ntm", "none"])),
+    core=draw(st.sampled_from(["dnc", "ntm", "sam", "sdnc", "none"])),
+    sparsity=draw(st.integers(1, 10)),
+    link_size=draw(st.integers(1, 10**12)),
+    approximate=draw(st.booleans()),
     max_shift=draw(st.integers(0, 9)),
     initial_memory=draw(st.sampled_from(["constant", "learned", "random"])),
     link_sharpness=links != "off" and draw(st.booleans()),
@@ -102,6 +106,9 @@ class RoundTripTest(parameterized.TestCase):
         bypass_dropout=0.0,
         max_shift=1,
         initial_memory="constant",
+        sparsity=4,
+        link_size=8,
+        approximate=False,
       ),
     )
 
@@ -127,7 +134,18 @@ BAD = (
   ),
   (
     {"links": ""},
-    r"links must be one of 'dense', 'stop_gradient', 'off', got ''\.",
+    r"links must be one of 'dense', 'stop_gradient', 'sparse', 'off', got ''\.",
+  ),
+  *(
+    ({name: 0}, rf"{name} must be at least 1, got 0\.")
+    for name in ("sparsity", "link_size")
+  ),
+  *(
+    (
+      {"core": core, "memory_size": 3},
+      r"sparsity must be at most memory_size, 3, got 4: .* Lower sparsity",
+    )
+    for core in ("sam", "sdnc")
   ),
   (
     {"allocation": "none"},
@@ -191,6 +209,7 @@ class RefusalTest(parameterized.TestCase):
         "deallocate",
         "link_sharpness",
         "layer_norm",
+        "approximate",
       )
       for value in (None, 1, 0.0, "yes")
     ),
@@ -301,6 +320,7 @@ class MakeCoreTest(parameterized.TestCase):
     {"strength": "oneplus"},
     {"deallocate": True},
     {"mask_floor": 0.75},
+    {"links": "sparse", "link_size": 1},
   )
   def test_options_without_parameters_reach_the_core(self, **options):
     changed = dataclasses.replace(SMALL, **options)
@@ -319,6 +339,42 @@ class MakeCoreTest(parameterized.TestCase):
       )
     ]
     self.assertGreater(max(differences), 1e-3)
+
+  def test_sparse_cores_have_the_configured_sizes(self):
+    config = ModelConfig(
+      output_size=3,
+      core="sdnc",
+      memory_size=7,
+      word_size=5,
+      num_reads=2,
+      sparsity=4,
+      link_size=6,
+    )
+    for core in ("sam", "sdnc"):
+      outputs, state = self._step(dataclasses.replace(config, core=core))
+      self.assertEqual(outputs.shape, (2, 3))
+      self.assertEqual(state.access_output.shape, (2, 2, 5))
+      access = state.access_state
+      self.assertEqual(access.memory.shape, (2, 7, 5))
+      self.assertEqual(access.read_slots.shape, (2, 2, 4))
+      self.assertEqual(access.write_slots.shape, (2, 9))
+    self.assertEqual(access.linkage.links.successors.shape, (2, 1, 7, 6))
+
+  @parameterized.parameters("sam", "sdnc")
+  def test_approximate_reaches_the_core(self, core):
+    def uses_it(approximate):
+      config = ModelConfig(output_size=2, core=core, approximate=approximate)
+
+      def step():
+        made = make_core(config)
+        return made(jnp.zeros([2, 4]), made.initial_state(2))
+
+      params = jax.eval_shape(transform(step).init, jax.random.key(0))
+      text = str(jax.make_jaxpr(transform(step).apply)(params))
+      return "approx_top_k" in text
+
+    self.assertTrue(uses_it(True))
+    self.assertFalse(uses_it(False))
 
   def _step(self, config):
     def step():

@@ -15,6 +15,9 @@ from dnc_jax import baselines, controllers, dnc
 from dnc_jax.access import Freeness, MemoryAccess, TemporalLinkage
 from dnc_jax.mann import MANN, MANNAccess
 from dnc_jax.ntm import NTM, NTMAccess
+from dnc_jax.sam import SAM, SAMAccess
+from dnc_jax.sdnc import SDNC, SDNCAccess
+from dnc_jax.sparse_links import SparseLinkage
 
 INPUT_SIZE, OUTPUT_SIZE, HIDDEN_SIZE = 4, 3, 6
 MEMORY_SIZE, WORD_SIZE, NUM_READS = 5, 3, 2
@@ -154,6 +157,29 @@ def _mann(memory_size: int) -> MANN:
   )
 
 
+def _sam(memory_size: int, **options: Any) -> SAM:
+  return SAM(
+    OUTPUT_SIZE,
+    access=SAMAccess(
+      memory_size, WORD_SIZE, NUM_READS, **{"sparsity": 2, **options}
+    ),
+    controller=hk.LSTM(HIDDEN_SIZE, name="lstm"),
+  )
+
+
+def _sdnc(memory_size: int, **options: Any) -> SDNC:
+  return SDNC(
+    OUTPUT_SIZE,
+    access=SDNCAccess(
+      memory_size,
+      WORD_SIZE,
+      NUM_READS,
+      **{"sparsity": 2, "link_size": 3, **options},
+    ),
+    controller=hk.LSTM(HIDDEN_SIZE, name="lstm"),
+  )
+
+
 CORES: dict[str, Core] = {
   "dnc": _dnc(),
   "dnc_gru_clipped": _dnc(
@@ -173,12 +199,24 @@ CORES: dict[str, Core] = {
   "dnc_links_stop_gradient": _dnc(links="stop_gradient"),
   "dnc_layer_norm": _dnc(layer_norm=True),
   "dnc_softmax_allocation": _dnc(allocation="softmax"),
+  "dnc_links_sparse": _dnc(links="sparse", link_size=2),
+  "dnc_links_sparse_all": _dnc(
+    **{**ALL_OPTIONS, "links": "sparse", "link_size": 3}
+  ),
   "dnc_all_options": _dnc(bypass_dropout=0.25, **ALL_OPTIONS),
   "ntm": Core(_ntm),
   "ntm_two_write_heads": Core(
     lambda n: _ntm(n, num_writes=2, max_shift=2, initial_memory="random")
   ),
   "mann": Core(_mann),
+  "sam": Core(_sam),
+  "sam_approximate": Core(
+    lambda n: _sam(n, sparsity=MEMORY_SIZE, approximate=True)
+  ),
+  "sdnc": Core(_sdnc),
+  "sdnc_dense": Core(
+    lambda n: _sdnc(n, sparsity=MEMORY_SIZE, link_size=2 * MEMORY_SIZE)
+  ),
   "lstm": Core(
     lambda _: baselines.LSTM(OUTPUT_SIZE, hidden_size=HIDDEN_SIZE),
     has_memory=False,
@@ -196,6 +234,9 @@ CORES: dict[str, Core] = {
   "memory_access": Core(_access),
   "memory_access_all_options": Core(lambda n: _access(n, **ALL_OPTIONS)),
   "temporal_linkage": Core(lambda n: TemporalLinkage(n, num_writes=2), _writes),
+  "sparse_linkage": Core(
+    lambda n: SparseLinkage(n, num_writes=2, link_size=2), _writes
+  ),
   "freeness": Core(Freeness, _writes_and_reads),
   "deep_lstm": Core(
     lambda _: controllers.DeepLSTM(HIDDEN_SIZE, 2), has_memory=False

@@ -14,6 +14,8 @@ class DefaultsTest(parameterized.TestCase):
     (dnc_jax.DNC, "dnc", "dnc/~/memory_access/interface"),
     (dnc_jax.NTM, "ntm", "ntm/~/ntm_access/interface"),
     (dnc_jax.MANN, "mann", "mann/~/mann_access/interface"),
+    (dnc_jax.SAM, "sam", "sam/~/sam_access/interface"),
+    (dnc_jax.SDNC, "sdnc", "sdnc/~/sdnc_access/interface"),
     (dnc_jax.LSTM, "lstm_baseline", "lstm_baseline/~/lstm/linear"),
     (dnc_jax.GRU, "gru_baseline", "gru_baseline/~/gru"),
   )
@@ -31,7 +33,13 @@ class DefaultsTest(parameterized.TestCase):
     self.assertGreater(np.std(outputs), 0)
 
   @parameterized.parameters(
-    dnc_jax.DNC, dnc_jax.NTM, dnc_jax.MANN, dnc_jax.LSTM, dnc_jax.GRU
+    dnc_jax.DNC,
+    dnc_jax.NTM,
+    dnc_jax.MANN,
+    dnc_jax.SAM,
+    dnc_jax.SDNC,
+    dnc_jax.LSTM,
+    dnc_jax.GRU,
   )
   def test_impossible_values_are_refused(self, make):
     def made(*args, **options):

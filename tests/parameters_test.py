@@ -38,6 +38,8 @@ CONFIGS = {
     output_size=5, core="ntm", num_writes=2, initial_memory="learned"
   ),
   "mann": ModelConfig(output_size=5, core="mann"),
+  "sam": ModelConfig(output_size=5, core="sam"),
+  "sdnc": ModelConfig(output_size=5, core="sdnc"),
   "no_memory": ModelConfig(
     output_size=5, core="none", controller="deep_lstm", num_layers=2
   ),
@@ -127,6 +129,7 @@ class ParametersTest(parameterized.TestCase):
     {"strength": "oneplus"},
     {"usage_gradient": True},
     {"links": "stop_gradient"},
+    {"links": "sparse", "link_size": 2},
     {"mask_floor": 0.5},
     {"deallocate": True},
   )

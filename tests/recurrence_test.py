@@ -10,10 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from dnc_jax import sparse_links
 from dnc_jax.access import AccessState, TemporalLinkageState
 from dnc_jax.dnc import DNCState
 from dnc_jax.mann import MANNAccessState
 from dnc_jax.ntm import NTMAccessState
+from dnc_jax.sam import SAMAccessState
+from dnc_jax.sdnc import SDNCAccessState
+from dnc_jax.sparse_links import SparseLinkageState
 from tests.cores import (
   CORES,
   MEMORY_SIZE,
@@ -107,6 +111,15 @@ def differs(this, that):
     that,
   )
   return np.any(np.stack(jax.tree.leaves(unlike)), axis=0)
+
+
+def is_float(x):
+  """Returns whether numbers are real; slots and counts of steps are not."""
+  return jnp.issubdtype(x.dtype, jnp.floating)
+
+
+def floats(tree):
+  return [x for x in jax.tree.leaves(tree) if is_float(x)]
 
 
 def assert_close(this, that):
@@ -225,32 +238,35 @@ class RecurrenceTest(parameterized.TestCase):
     n = make_network(name)
 
     @compile_quickly
-    @jax.grad
+    @functools.partial(jax.grad, allow_int=True)
     def gradients(arguments):
       outputs, _ = n.step(*arguments)
-      return sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(outputs))
+      return sum(jnp.sum(jnp.sin(x)) for x in floats(outputs))
 
     _, states = run(n)
     inputs = jax.tree.map(lambda x: x[0], n.inputs)
     result = gradients((n.params, inputs, last(states)))
-    assert_finite(result)
+    assert_finite(floats(result))
     for path, leaf in jax.tree_util.tree_leaves_with_path(result[:2]):
-      stopped = name == "freeness" and path[-1].idx == 0  # Write weights.
+      # Write weights.
+      stopped = name == "sparse_linkage" or (
+        name == "freeness" and path[-1].idx == 0
+      )
       self.assertEqual(np.any(leaf), not stopped, jax.tree_util.keystr(path))
 
   @every_core
   def test_bfloat16_stays_bfloat16(self, name):
     n = make_network(name)
-    half = lambda tree: jax.tree.map(lambda x: x.astype(jnp.bfloat16), tree)
+    half = lambda tree: jax.tree.map(
+      lambda x: x.astype(jnp.bfloat16) if is_float(x) else x, tree
+    )
     with jax.numpy_dtype_promotion("strict"):
       outputs, states = run(
         n, params=half(n.params), inputs=half(n.inputs), state=half(n.state)
       )
-    for leaf in jax.tree.leaves((outputs, states)):
+    for leaf in floats((outputs, states)):
       self.assertEqual(leaf.dtype, jnp.bfloat16)
-    for leaf, expected in zip(
-      jax.tree.leaves(outputs), jax.tree.leaves(run(n)[0])
-    ):
+    for leaf, expected in zip(floats(outputs), floats(run(n)[0])):
       np.testing.assert_allclose(
         np.asarray(leaf, np.float32), expected, rtol=0.1, atol=0.05
       )
@@ -275,6 +291,22 @@ def named_weightings(state):
     case NTMAccessState() | MANNAccessState():
       yield state.read_weights, "read_weights"
       yield state.write_weights, "write_weights"
+    case SAMAccessState() | SDNCAccessState():
+      slots, size = state.read_slots, state.memory.shape[-2]
+      yield sparse_links.dense(slots, state.read_weights, size), "read_weights"
+      slots, weights = state.write_slots, state.write_weights
+      yield sparse_links.dense(slots, weights, size), "write_weights"
+      if isinstance(state, SDNCAccessState):
+        yield from named_weightings(state.linkage)
+    case SparseLinkageState():
+      links, size = state.links, state.links.successors.shape[-2]
+      slots, weights = state.precedence_slots, state.precedence_weights
+      yield sparse_links.dense(slots, weights, size), "precedence_weights"
+      for slots, weights in (
+        (links.predecessors, links.predecessor_links),
+        (links.successors, links.successor_links),
+      ):
+        yield sparse_links.dense(slots, weights, size), "links"
     case TemporalLinkageState():
       yield state.precedence_weights, "precedence_weights"
       yield state.link, "link"
