@@ -26,9 +26,11 @@ comparison that was stopped goes on where it was. Its folder holds the runs,
 """
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent import futures
@@ -94,10 +96,14 @@ def main(argv: Sequence[str]) -> int:
   grid = Grid(what, pathlib.Path(FOLDER.value or f"runs/{path.stem}"))
   comparison.blank_page()  # Now, if it cannot be drawn, and not hours later.
   stop = Stop()
-  grid.run(grid.searches, stop)
-  jobs = grid.jobs()
-  if stop.signal is None:
-    grid.run(jobs, stop)
+  with tempfile.TemporaryDirectory() as compiled:
+    # What one seed compiles the others find. Not kept: another machine might
+    # not be able to run it.
+    grid.environment["JAX_COMPILATION_CACHE_DIR"] = compiled
+    grid.run(grid.searches, stop)
+    jobs = grid.jobs()
+    if stop.signal is None:
+      grid.run(jobs, stop)
   stop.close()
   if stop.signal is not None:
     ended_by = signal.Signals(stop.signal).name
@@ -116,6 +122,7 @@ class Grid:
     root: Its folder.
     searches: Runs that each setting's values are chosen by.
     failed: A line for each run that went wrong.
+    environment: What its processes find in their environment.
   """
 
   def __init__(self, what: Comparison, root: pathlib.Path):
@@ -126,6 +133,7 @@ class Grid:
     """
     self.root = root
     self.failed: list[str] = []
+    self.environment = dict(os.environ)
     self._what = what
     of_each = {x: search_jobs(what, x, root) for x in what.settings}
     self._settings = {
@@ -245,6 +253,7 @@ class Grid:
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
+      env=self.environment,
       # So that Ctrl-C comes to this process alone, which tells the others.
       start_new_session=True,
     )
