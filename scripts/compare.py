@@ -43,8 +43,17 @@ from absl.testing import flagsaver
 from dnc_jax import training
 from scripts import comparison
 from scripts import flags as shared
-from scripts.grid import Comparison, Job, choose, command, read, search_jobs
-from scripts.run import Stop
+from scripts.grid import (
+  Comparison,
+  Job,
+  choose,
+  command,
+  in_groups,
+  read,
+  search_jobs,
+  train_command,
+)
+from scripts.loop import Stop
 from scripts.saved import RunConfig, initial_state
 
 FOLDER = flags.DEFINE_string(
@@ -173,7 +182,11 @@ class Grid:
     print(f"{self._what.title}: {len(jobs)} runs, in {self.root}", flush=True)
     told: set[subprocess.Popen] = set()
     with futures.ThreadPoolExecutor(JOBS.value) as pool:
-      waiting = {pool.submit(self._carry_on, job, stop): job for job in jobs}
+      waiting = {
+        pool.submit(self._carry_on, group, stop): group
+        for group in in_groups(self._what, jobs)
+      }
+      count = 0
       while waiting:
         done, _ = futures.wait(
           waiting, timeout=0.2, return_when=futures.FIRST_COMPLETED
@@ -183,12 +196,13 @@ class Grid:
             process.send_signal(signal.SIGTERM)
             told.add(process)
         for one in done:
-          job = waiting.pop(one)
-          if wrong := one.result():
-            self.failed.append(f"{job.name}: {wrong}")
-            print(self.failed[-1], flush=True)
-          elif stop.signal is None:
-            self._tell(job, len(jobs) - len(waiting), len(jobs))
+          for job, wrong in zip(waiting.pop(one), one.result(), strict=True):
+            count += 1
+            if wrong:
+              self.failed.append(f"{job.name}: {wrong}")
+              print(self.failed[-1], flush=True)
+            elif stop.signal is None:
+              self._tell(job, count, len(jobs))
           self._write_results()
 
   def _outcome(self, job: Job) -> comparison.Outcome | None:
@@ -218,20 +232,35 @@ class Grid:
     if any(outcomes.values()):
       comparison.draw(self.root / "curves.png", self._what.title, outcomes)
 
-  def _carry_on(self, job: Job, stop: Stop) -> str:
-    """Trains and measures a job as far as it is not; returns what is wrong."""
-    if stop.signal is not None:
-      return ""
-    outcome = self._outcome(job)
-    if outcome is None or not self._what.is_over(outcome):
+  def _carry_on(self, group: Sequence[Job], stop: Stop) -> list[str]:
+    """Trains and measures jobs as far as they are not.
+
+    Returns:
+      What is wrong with each; nothing where they were stopped.
+    """
+    missing = [job for job in group if not self._is_over(job)]
+    failed = ""
+    if missing and stop.signal is None:
       began = time.monotonic()
-      wrong, _ = self._run(job.train_command)
-      if (job.folder / "config.json").is_file():
-        notes = comparison.read_notes(job.folder)
-        notes["seconds"] += time.monotonic() - began
-        comparison.write_notes(job.folder, notes)
-      if wrong or stop.signal is not None:
-        return "" if stop.signal is not None else wrong
+      failed, _ = self._run(train_command(self._what, missing))
+      seconds = (time.monotonic() - began) / len(missing)
+      for job in missing:
+        if (job.folder / "config.json").is_file():
+          notes = comparison.read_notes(job.folder)
+          notes["seconds"] += seconds
+          comparison.write_notes(job.folder, notes)
+    wrong = [
+      failed if failed and not self._is_over(job) else self._measure(job, stop)
+      for job in group
+    ]
+    return wrong if stop.signal is None else [""] * len(group)
+
+  def _is_over(self, job: Job) -> bool:
+    outcome = self._outcome(job)
+    return outcome is not None and self._what.is_over(outcome)
+
+  def _measure(self, job: Job, stop: Stop) -> str:
+    """Measures a job as far as it is not; returns what is wrong."""
     task = self._settings[job.setting].config.task
     for name in self._what.evaluations if not job.is_search else ():
       notes = comparison.read_notes(job.folder)
@@ -239,7 +268,7 @@ class Grid:
         continue
       wrong, out = self._run(job.evaluate_command(name, task))
       if wrong:
-        return "" if stop.signal is not None else wrong
+        return wrong
       found = json.loads(out.splitlines()[-1])
       kept = {x: found[x] for x in ("accuracy", "unit_accuracy", "loss")}
       notes["measured"][name] = kept

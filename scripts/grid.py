@@ -32,6 +32,7 @@ class Comparison:
   )
   search: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
   search_seeds: int = 1
+  together: bool = False
 
   def __post_init__(self):
     """Checks the fields.
@@ -67,6 +68,10 @@ class Comparison:
       isinstance(x, list) and x for x in self.search.values()
     ):
       raise ValueError("search must be an object of lists of values by flag.")
+    if not isinstance(self.together, bool):
+      raise ValueError(
+        f"together must be true or false, got {self.together!r}."
+      )
     if not self.settings:
       raise ValueError("settings must name at least one setting.")
     folders = {folder_name(name) for name in self.settings}
@@ -87,7 +92,7 @@ class Job:
     searched: Values of the flags that are searched over, by flag.
     is_search: Whether it is there to choose those, and not compared.
     folder: Where it is kept.
-    flags: What it is trained with, by flag.
+    flags: What it is trained with besides the seed, by flag.
   """
 
   def __init__(
@@ -115,26 +120,13 @@ class Job:
     self.searched = searched or {}
     self.is_search = bool(folder)
     self.folder = root / folder_name(setting) / (folder or str(seed))
-    given = what.flags | what.settings[setting]
-    self.flags = given | self.searched | {"seed": seed}
+    self.flags = what.flags | what.settings[setting] | self.searched
 
   @property
   def name(self) -> str:
     """What it is called."""
     tried = "".join(f", {flag} {x}" for flag, x in self.searched.items())
     return f"{self.setting}{tried}, seed {self.seed}"
-
-  @property
-  def train_command(self) -> list[str]:
-    """What trains it."""
-    return [
-      *command("train", self.flags),
-      f"--checkpoint_dir={self.folder}",
-      f"--num_training_iterations={self._what.updates}",
-      f"--report_interval={self._what.report_interval}",
-      f"--checkpoint_interval={self._what.report_interval * 10}",
-      f"--stop_accuracy={self._what.threshold}",
-    ]
 
   def evaluate_command(self, evaluation: str, task: str) -> list[str]:
     """What measures it on its task."""
@@ -149,6 +141,39 @@ class Job:
     return comparison.read_outcome(
       self.folder, self.seed, self._what.threshold, num_lessons
     )
+
+
+def in_groups(what: Comparison, jobs: Sequence[Job]) -> list[list[Job]]:
+  """Returns jobs that one process trains: those that differ in the seed.
+
+  Each alone, unless they are to be trained together.
+  """
+  groups: dict[Any, list[Job]] = {}
+  for job in jobs:
+    alone = () if what.together else (job.seed,)
+    groups.setdefault((job.folder.parent, *alone), []).append(job)
+  return list(groups.values())
+
+
+def train_command(what: Comparison, jobs: Sequence[Job]) -> list[str]:
+  """Returns what trains the jobs of a group, one or several."""
+  first = jobs[0]
+  seeds = ",".join(str(job.seed) for job in jobs)
+  if what.together:
+    given = {"seeds": seeds, "checkpoint_dir": first.folder.parent}
+  else:
+    given = {"seed": seeds, "checkpoint_dir": first.folder}
+  return command(
+    "train",
+    first.flags
+    | given
+    | {
+      "num_training_iterations": what.updates,
+      "report_interval": what.report_interval,
+      "checkpoint_interval": what.report_interval * 10,
+      "stop_accuracy": what.threshold,
+    },
+  )
 
 
 def folder_name(setting: str) -> str:

@@ -1,4 +1,4 @@
-"""A training run, and the loop that carries it on.
+"""A training run; `scripts.loop` carries it on.
 
 A run has a folder, with its ``config.json``, ``metrics.csv`` and
 ``checkpoints/``. Batches are a function of the seed and the step, so a run that
@@ -6,8 +6,7 @@ was stopped, in whatever way, goes on as if it never had been.
 """
 
 import pathlib
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -40,6 +39,7 @@ class Run:
     num_params: How many numbers the parameters are.
     changed: A line for each setting that is other than when the run stopped.
     row: The last row reported; empty before the first.
+    state: All that training changes, after `step` updates.
   """
 
   def __init__(
@@ -77,9 +77,9 @@ class Run:
     self.changed: list[str] = []
     if restored is None:
       self.step = 0
-      self._state = initial_state(config)
+      self.state = initial_state(config)
       if config.initial_weights is not None:
-        self._state = self._state._replace(
+        self.state = self.state._replace(
           params=initial_params(config, like.params)
         )
       # Only now that nothing can be wrong with it.
@@ -89,7 +89,7 @@ class Run:
       rows = 0
       self.row: dict[str, float] = {}
     else:
-      self.step, self._state, host = restored
+      self.step, self.state, host = restored
       self._progress = curriculum.CurriculumState.from_json(host["curriculum"])
       self._means = metrics.RunningMean.from_state(host["means"])
       rows = host["rows"]
@@ -101,8 +101,8 @@ class Run:
     self._update = training.make_update(
       config.model, config.optimiser, self._task.objective, config.seed
     )
-    self._pending: list[tuple[np.ndarray, Scores]] = []
-    self.num_params = training.num_params(self._state.params)
+    self._pending: list[tuple[np.ndarray, Scores, int | tuple[()]]] = []
+    self.num_params = training.num_params(self.state.params)
 
   @property
   def lesson(self) -> int:
@@ -127,6 +127,11 @@ class Run:
       slots = max(self._task.memory_size(lesson) or slots for lesson in reached)
     return self._task.sample(rng, lessons, length=length), slots
 
+  @property
+  def goal(self) -> training.Goal:
+    """What is trained for."""
+    return self._task.objective
+
   def advance(self) -> None:
     """Does one update.
 
@@ -134,8 +139,26 @@ class Run:
       FloatingPointError: A loss was not finite. The state is the one before.
     """
     batch, slots = self.batch(self.step)
-    self._state, scores = self._update(self._state, batch, self.step, slots)
-    self._pending.append((np.asarray(batch.lesson), scores))
+    self.state, scores = self._update(self.state, batch, self.step, slots)
+    self.count(batch, scores)
+
+  def count(
+    self,
+    batch: Batch | Episodes,
+    scores: Scores,
+    index: int | tuple[()] = (),
+  ) -> None:
+    """Counts an update that was done.
+
+    Args:
+      batch: What it was done on.
+      scores: Those of the batch.
+      index: Which of them, if they are of several runs.
+
+    Raises:
+      FloatingPointError: A loss was not finite. The state is the one before.
+    """
+    self._pending.append((np.asarray(batch.lesson), scores, index))
     self.step += 1
     # The lesson of the next batch hangs on the scores only after a check, so
     # that the device can run ahead in between.
@@ -172,7 +195,7 @@ class Run:
       "row": self.row,
       "settings": self._settings,
     }
-    self._checkpoints.save(self.step, self._state, host)
+    self._checkpoints.save(self.step, self.state, host)
 
   def picture(self) -> str:
     """Returns a picture of a new sequence and the network's answer to it."""
@@ -180,7 +203,7 @@ class Run:
     evaluate = training.make_evaluate(
       self.config.model, self._task.test_objective
     )
-    answer, _ = evaluate(self._state.params, batch, slots)
+    answer, _ = evaluate(self.state.params, batch, slots)
     return self._task.render(batch, jax.device_get(answer))
 
   def close(self) -> None:
@@ -191,14 +214,15 @@ class Run:
     """Counts the scores of the updates done since this was last called."""
     pending, self._pending = self._pending, []
     first = self.step - len(pending)
-    for index, (lessons, scores) in enumerate(pending):
-      loss = float(scores.loss)
+    for number, (lessons, scores, index) in enumerate(pending):
+      loss = float(np.asarray(scores.loss)[index])
       if not np.isfinite(loss):
-        self.step = first + index
+        self.step = first + number
         raise FloatingPointError(
           f"The loss or its gradient at step {self.step + 1} is not finite."
         )
-      right, count = np.asarray(scores.right), np.asarray(scores.count)
+      right = np.asarray(scores.right)[index]
+      count = np.asarray(scores.count)[index]
       whole = right == count
       self._means.add(
         {
@@ -214,90 +238,6 @@ class Run:
         float((whole & current).sum()),
         float(current.sum()),
       )
-
-
-class Stop:
-  """Notes the first Ctrl-C, SIGTERM or hang-up instead of dying of it.
-
-  Under nohup, which ignores hang-ups, so does this.
-
-  Attributes:
-    signal: Its number; None while there was none.
-  """
-
-  def __init__(self):
-    """Starts to listen."""
-    self.signal: int | None = None
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    hang_up = getattr(signal, "SIGHUP", None)  # Not on every system.
-    if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:
-      numbers.append(hang_up)
-    self._old = {x: signal.signal(x, self._note) for x in numbers}
-
-  def _note(self, number: int, frame: object) -> None:
-    del frame
-    self.signal = number
-    self.close()  # A second one ends the program, as people expect.
-
-  def close(self) -> None:
-    """Lets signals do again what they did before."""
-    for number, handler in self._old.items():
-      signal.signal(number, handler)
-
-
-def carry_on(
-  run: Run,
-  iterations: int,
-  *,
-  report_interval: int,
-  checkpoint_interval: int,
-  stop_accuracy: float | None = None,
-  show: Callable[[dict[str, float]], None],
-  tick: Callable[[int], None],
-) -> int | None:
-  """Trains until so many updates are done in all, or a signal comes.
-
-  What was done is saved at the end, however it comes.
-
-  Args:
-    run: The run.
-    iterations: Updates to have done, counted from the run's beginning.
-    report_interval: Updates between reports, at least 1.
-    checkpoint_interval: Updates between checkpoints; below 1 for none before
-      the end.
-    stop_accuracy: Ends sooner once the run `has_learned` so much.
-    show: Called with each report's row.
-    tick: Called with the number of updates done, after each.
-
-  Returns:
-    The number of the signal that ended it; None if the updates are done.
-
-  Raises:
-    FloatingPointError: A loss was not finite. What came before is saved.
-  """
-  stop = Stop()
-  saved: int | None = run.step
-  try:
-    while run.step < iterations and stop.signal is None:
-      if stop_accuracy is not None and run.has_learned(stop_accuracy):
-        break
-      run.advance()
-      tick(run.step)
-      if run.step % report_interval == 0:
-        show(run.report())
-      if checkpoint_interval > 0 and run.step % checkpoint_interval == 0:
-        run.save()
-        saved = run.step
-  except FloatingPointError:
-    saved = None  # Even the state before the first step is worth a look.
-    raise
-  finally:
-    try:
-      if saved != run.step:
-        run.save()
-    finally:
-      stop.close()
-  return stop.signal
 
 
 def _pad(batch: Batch | Episodes, multiple: int) -> Batch | Episodes:

@@ -7,6 +7,7 @@ DeepMind's command lines mean the same here:
 The same command again goes on from where the run stopped.
 """
 
+import dataclasses
 import os
 import signal
 from collections.abc import Sequence
@@ -16,8 +17,9 @@ from absl import flags
 
 from dnc_jax import training
 from scripts import flags as shared
+from scripts.loop import carry_on
 from scripts.progress import Progress
-from scripts.run import Run, carry_on
+from scripts.run import Run
 
 ITERATIONS = flags.DEFINE_integer(
   "num_training_iterations", 100_000, "Updates to do in all.", lower_bound=0
@@ -38,6 +40,12 @@ STOP_ACCURACY = flags.DEFINE_float(
   lower_bound=0,
   upper_bound=1,
 )
+SEEDS = flags.DEFINE_list(
+  "seeds",
+  None,
+  "Trains a network with each of these seeds, all by the same calls, instead "
+  "of one with --seed; each in the folder of that name below the run's.",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,31 +53,37 @@ def main(argv: Sequence[str]) -> int:
   del argv
   config = shared.run_config()
   folder = shared.checkpoint_dir()
+  seeds = _seeds()
   if training.is_small(config.model, config.batch_size):
     # XLA's CPU backend reads this when it starts: threads that hand each other
     # tiny pieces of work are slower than one (docs/performance.md).
     os.environ.setdefault("NPROC", "1")
-  run = Run(
-    config,
-    folder,
-    {
-      flag.name: flag.value
-      for flag in (ITERATIONS, REPORT_INTERVAL, CHECKPOINT_INTERVAL)
-    },
-  )
+  settings = {
+    flag.name: flag.value
+    for flag in (ITERATIONS, REPORT_INTERVAL, CHECKPOINT_INTERVAL)
+  }
+  if seeds is None:
+    runs = [Run(config, folder, settings)]
+  else:
+    runs = [
+      Run(dataclasses.replace(config, seed=seed), folder / str(seed), settings)
+      for seed in seeds
+    ]
   device = jax.devices()[0]
+  networks = f"{len(runs)} networks, each of " if seeds is not None else ""
   print(
     f"{config.task} on {device.device_kind} ({jax.device_count()} "
     f"{device.platform} device{'s' * (jax.device_count() > 1)}), "
-    f"{run.num_params:,} parameters, in {folder}"
+    f"{networks}{runs[0].num_params:,} parameters, in {folder}"
   )
-  begun = "starting anew" if run.step == 0 else f"resuming from step {run.step}"
+  first = min(run.step for run in runs)
+  begun = "starting anew" if first == 0 else f"resuming from step {first}"
   print(f"{begun}, to step {ITERATIONS.value}", flush=True)
-  for line in run.changed:
+  for line in dict.fromkeys(line for run in runs for line in run.changed):
     print(line, flush=True)
-  with Progress(run.step, ITERATIONS.value) as progress:
+  with Progress(first, ITERATIONS.value) as progress:
     ended_by = carry_on(
-      run,
+      runs,
       ITERATIONS.value,
       report_interval=REPORT_INTERVAL.value,
       checkpoint_interval=CHECKPOINT_INTERVAL.value,
@@ -77,16 +91,40 @@ def main(argv: Sequence[str]) -> int:
       show=progress.show,
       tick=progress.tick,
     )
+  steps = " and ".join(str(x) for x in sorted({run.step for run in runs}))
   if ended_by is not None:
     print(
-      f"Stopped by {signal.Signals(ended_by).name} at step {run.step}, saved "
+      f"Stopped by {signal.Signals(ended_by).name} at step {steps}, saved "
       f"in {folder}. The same command goes on from there."
     )
     return 128 + ended_by
-  run.close()
-  print(run.picture())
-  print(f"Done: {run.step} steps, saved in {folder}.")
+  for run in runs:
+    run.close()
+  print(runs[0].picture())
+  print(f"Done: {steps} steps, saved in {folder}.")
   return 0
+
+
+def _seeds() -> list[int] | None:
+  """Returns the seeds to train together, None for one network.
+
+  Raises:
+    ValueError: They are no numbers, or one is there twice.
+  """
+  if SEEDS.value is None:
+    return None
+  if flags.FLAGS["seed"].present:
+    raise ValueError("Give one of --seed and --seeds.")
+  given = ",".join(SEEDS.value)
+  if not SEEDS.value or not all(x.isdecimal() for x in SEEDS.value):
+    raise ValueError(
+      "seeds must be whole numbers, at least 0, with commas between them, got "
+      f"{given!r}."
+    )
+  seeds = [int(x) for x in SEEDS.value]
+  if len(set(seeds)) < len(seeds):
+    raise ValueError(f"seeds must differ, got {given!r}.")
+  return seeds
 
 
 if __name__ == "__main__":

@@ -97,6 +97,21 @@ class CompareTest(ScriptTestCase):
     root = self.folder / "runs" / "small"
     self.assertIn("| 1 of 1 | 2 | ", (root / "results.md").read_text())
 
+  def test_together(self):
+    grid = {"settings": {"one": {}}, "seeds": 2, "together": True}
+    self.run_script("compare", self.write(**grid, updates=2))
+    root = self.folder / "runs" / "small" / "one"
+    told = self.run_script("compare", self.write(**grid))
+    self.assertIn("2 of 2", told)
+    for seed in (0, 1):
+      folder = root / str(seed)
+      config = json.loads((folder / "config.json").read_text())
+      self.assertEqual(config["seed"], seed)
+      self.assertLen((folder / "metrics.csv").read_text().splitlines(), 3)
+      notes = comparison.read_notes(folder)
+      self.assertGreater(notes["seconds"], 0)
+      self.assertIn("8 slots", notes["measured"])
+
   def test_a_search(self):
     search = {"learning_rate": [1e-9, 0.01], "num_bits": [1]}
     told = self.run_script(
@@ -134,6 +149,7 @@ class CompareTest(ScriptTestCase):
     ({"search": {"learning_rate": []}}, "search must be an object of lists"),
     ({"search": {"learning_rat": [1]}}, "setting 'Links': .*learning_rat"),
     ({"search": {"learning_rate": [-1]}}, "setting 'Links': learning_rate"),
+    ({"together": 1}, "together must be true or false, got 1"),
     ({"colour": "red"}, "'colour', which is none of title, settings"),
   )
   def test_a_wrong_file_is_refused(self, changes, pattern):

@@ -13,7 +13,8 @@ import tasks
 from dnc_jax import ModelConfig, training
 from dnc_jax.checkpoint import Checkpoints
 from dnc_jax.training import OptimiserConfig
-from scripts.run import Run, carry_on
+from scripts.loop import carry_on
+from scripts.run import Run
 from scripts.saved import RunConfig
 from tasks import graphs, repeat_copy, shortest_path, traversal
 from tests import processes
@@ -173,7 +174,7 @@ def train(config, folder, *stops, checkpoint_interval=-1, show=None):
 
     try:
       carry_on(
-        run,
+        [run],
         stop,
         report_interval=REPORT_INTERVAL,
         checkpoint_interval=checkpoint_interval,
