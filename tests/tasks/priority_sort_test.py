@@ -117,12 +117,12 @@ Model Output:
 
   def test_equal_priorities_keep_their_order(self):
     task = PrioritySort(num_bits=1, min_items=4, max_items=4, num_kept=3)
-    rng = Scripted([0.5, 0.0, 0.5, 0.5], [4], [[[1]], [[1]], [[0]], [[1]]])
+    rng = Scripted([0.5, 0.0, 0.5, 0.5], [4], [[[1]], [[1]], [[0]], [[0]]])
     batch = task.sample(rng, np.zeros(1, int))
-    self.assertEqual(batch.targets[5:, 0, 0].tolist(), [1, 0, 1])
+    self.assertEqual(batch.targets[5:, 0, 0].tolist(), [1, 0, 0])
     self.assertEqual(
       (task.solve(np.asarray(batch.inputs))[5:, 0, 0] > 0).tolist(),
-      [True, False, True],
+      [True, False, False],
     )
 
   def test_priorities_are_uniform(self):
