@@ -135,6 +135,13 @@ Model Output:
           1 / (1 + math.exp(-logits[step, row, 0])), float(chance), places=6
         )
 
+  def test_lengths_are_drawn_equally(self):
+    scored = draw(DynamicNGrams(2, 4, 7), 4000).mask.sum(axis=0).astype(int)
+    counts = np.bincount(scored, minlength=6)
+    np.testing.assert_allclose(
+      counts, [0, 0, 1000, 1000, 1000, 1000], rtol=0.15
+    )
+
   def test_sequences_are_as_likely_as_the_estimator_says(self):
     # The product of its estimates is the chance of a sequence, exactly.
     task = DynamicNGrams(context=1, min_length=5, max_length=5)

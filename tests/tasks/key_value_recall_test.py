@@ -153,6 +153,13 @@ Model Output:
     by_value = wanted[10:14] @ [1, 2]
     self.assertBetween((by_key == by_value).mean(), 0.23, 0.27)
 
+  def test_numbers_of_pairs_are_drawn_equally(self):
+    scored = draw(KeyValueRecall(3, 2, 5), 4000).mask.sum(axis=0).astype(int)
+    counts = np.bincount(scored, minlength=6)
+    np.testing.assert_allclose(
+      counts, [0, 0, 1000, 1000, 1000, 1000], rtol=0.15
+    )
+
   def test_values_may_be_alike_one_way(self):
     task = KeyValueRecall(num_bits=1, min_items=2, max_items=2)
     values = draw(task, 1000).inputs[:2, :, 1]

@@ -125,6 +125,13 @@ Model Output:
       [True, False, False],
     )
 
+  def test_numbers_of_vectors_are_drawn_equally(self):
+    scored = draw(PrioritySort(3, 2, 5), 4000).mask.sum(axis=0).astype(int)
+    counts = np.bincount(scored, minlength=6)
+    np.testing.assert_allclose(
+      counts, [0, 0, 1000, 1000, 1000, 1000], rtol=0.15
+    )
+
   def test_priorities_are_uniform(self):
     priorities = draw(PrioritySort(), 1000).inputs[:20, :, 8]
     self.assertBetween(priorities.min(), -1, -0.999)
