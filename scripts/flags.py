@@ -186,12 +186,15 @@ def define_training_flags() -> None:
 
 def define_task_flags() -> None:
   """Defines the options of the tasks; what is not given is the task's own."""
-  flags.DEFINE_integer("num_bits", None, "Bits of a vector to copy.")
+  flags.DEFINE_integer("num_bits", None, "Bits of a vector.")
   flags.DEFINE_integer("item_length", None, "Vectors of an item.")
   flags.DEFINE_integer("min_items", None, "Fewest items.")
   flags.DEFINE_integer("max_items", None, "Most items.")
-  flags.DEFINE_integer("min_length", None, "Fewest vectors to copy.")
-  flags.DEFINE_integer("max_length", None, "Most vectors to copy.")
+  flags.DEFINE_integer("num_kept", None, "Vectors of highest priority wanted.")
+  flags.DEFINE_bool("two_way", None, "Asks for the key of each value, too.")
+  flags.DEFINE_integer("context", None, "Bits that the next depends on.")
+  flags.DEFINE_integer("min_length", None, "Fewest vectors or bits.")
+  flags.DEFINE_integer("max_length", None, "Most vectors or bits.")
   flags.DEFINE_integer("min_repeats", None, "Fewest times to repeat them.")
   flags.DEFINE_integer("max_repeats", None, "Most times to repeat them.")
   flags.DEFINE_integer("min_instances", None, "Fewest patterns, one by one.")
@@ -259,6 +262,9 @@ TASK_OPTIONS = {
     "growing",
   ),
   "associative_recall": ("num_bits", "item_length", "min_items", "max_items"),
+  "key_value_recall": ("num_bits", "min_items", "max_items", "two_way"),
+  "priority_sort": ("num_bits", "min_items", "max_items", "num_kept"),
+  "dynamic_n_grams": ("context", "min_length", "max_length"),
   "traversal": ("lessons", "num_queries", "small_pools", "close_labels"),
   "shortest_path": (
     "lessons", "num_queries", "planning_steps", "planning_per_edge",

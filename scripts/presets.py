@@ -38,6 +38,17 @@ _KIN_MODEL = {
   "length_multiple": 8,
 }
 
+# What Graves et al. (2014) have for several tasks, but for the optimiser.
+_NTM_MODEL = {
+  "core": "ntm",
+  "hidden_size": 100,
+  "memory_size": 128,
+  "word_size": 20,
+  "optimizer": "adam",
+  "learning_rate": 1e-3,
+  "max_grad_norm": 10,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
   # Graves et al. 2016, Extended Data Tables 2 and 3.
   "paper_traversal": {
@@ -136,6 +147,35 @@ PRESETS: dict[str, dict[str, Any]] = {
     "optimizer": "adam",
     "learning_rate": 1e-3,
     "max_grad_norm": 10,
+  },
+  # The same paper's code: as many slots as pairs, so that each must be used.
+  "key_value_recall": {
+    "task": "key_value_recall",
+    "num_bits": 6,
+    "min_items": 2,
+    "max_items": 16,
+    "hidden_size": 32,
+    "memory_size": 16,
+    "word_size": 32,
+    "num_read_heads": 1,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "max_grad_norm": 10,
+  },
+  # Graves et al., "Neural Turing Machines" (2014), Table 2: the networks with
+  # LSTM controllers, one layer and one of each head, or two and five.
+  "dynamic_n_grams": {
+    **_NTM_MODEL,
+    "task": "dynamic_n_grams",
+    "num_read_heads": 1,
+  },
+  "priority_sort": {
+    **_NTM_MODEL,
+    "task": "priority_sort",
+    "controller": "deep_lstm",
+    "num_layers": 2,
+    "num_read_heads": 5,
+    "num_write_heads": 5,
   },
   # Runs, each from the weights of the one before, that make a network
   # which walks any map of a city: docs/results.md has the commands.

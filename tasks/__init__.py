@@ -8,7 +8,10 @@ from tasks import inference, shortest_path, traversal
 from tasks.associative_recall import AssociativeRecall
 from tasks.base import Task
 from tasks.copy_task import Copy
+from tasks.dynamic_n_grams import DynamicNGrams
 from tasks.inference import Inference
+from tasks.key_value_recall import KeyValueRecall
+from tasks.priority_sort import PrioritySort
 from tasks.repeat_copy import RepeatCopy
 from tasks.shortest_path import ShortestPath
 from tasks.traversal import Traversal
@@ -19,6 +22,9 @@ TASKS: dict[str, type[Task]] = {
     RepeatCopy,
     Copy,
     AssociativeRecall,
+    KeyValueRecall,
+    PrioritySort,
+    DynamicNGrams,
     Traversal,
     ShortestPath,
     Inference,

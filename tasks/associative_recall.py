@@ -25,7 +25,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from tasks.bit_task import BitTask, Drawn, check_at_least, check_range
+from tasks.bit_task import (
+  BitTask,
+  Drawn,
+  check_at_least,
+  check_range,
+  draw_different,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +93,9 @@ class AssociativeRecall(BitTask):
     """Draws items and a query; see `BitTask.draw`."""
     every = np.arange(size)
     counts = rng.integers(self.min_items, self.max_items + 1, size)
-    items = self._draw_items(rng, size)
+    items = draw_different(
+      rng, size, self.max_items, (self.item_length, self.num_bits)
+    )
     asked = rng.integers(0, counts - 1)
 
     num_steps = self._steps(counts)
@@ -134,16 +142,3 @@ class AssociativeRecall(BitTask):
   def _steps(self, counts: np.ndarray) -> np.ndarray:
     """Returns the steps of sequences of so many items."""
     return counts * (self.item_length + 1) + 2 * self.item_length + 2
-
-  def _draw_items(self, rng: np.random.Generator, size: int) -> np.ndarray:
-    """Returns different items, ``[B, max_items, item_length, num_bits]``."""
-    shape = (self.max_items, self.item_length, self.num_bits)
-    items = rng.integers(0, 2, (size, *shape), np.int8)
-    while True:
-      codes = items.reshape(size, self.max_items, -1)
-      same = (codes[:, :, None] == codes[:, None]).all(axis=-1)
-      # What is like one before it is drawn again, alone.
-      again = np.tril(same, -1).any(axis=2)
-      if not again.any():
-        return items
-      items[again] = rng.integers(0, 2, (again.sum(), *shape[1:]), np.int8)

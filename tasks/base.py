@@ -93,7 +93,14 @@ class Task(abc.ABC):
 
 
 class SequenceTask(Task):
-  """A task whose inputs do not depend on what the network answers."""
+  """A task whose inputs do not depend on what the network answers.
+
+  Attributes:
+    certain: Whether what is heard decides what is right. If chance does, no
+      answer is always right, and the best is that of least loss on average.
+  """
+
+  certain: ClassVar[bool] = True
 
   @property
   @abc.abstractmethod
@@ -118,7 +125,9 @@ class SequenceTask(Task):
       inputs: What the network would hear. Shape ``[T, B, I]``.
 
     Returns:
-      Logits that are right on every scored step. Shape ``[T, B, O]``.
+      Logits that are right on every scored step; of a task that is not
+      ``certain``, the log odds of each bit given all that was heard. Shape
+      ``[T, B, O]``.
     """
 
 

@@ -168,6 +168,31 @@ def draw_bits(
   return rng.integers(0, 2, (max_length, batch_size, num_bits), np.int8)
 
 
+def draw_different(
+  rng: np.random.Generator, size: int, count: int, shape: tuple[int, ...]
+) -> np.ndarray:
+  """Returns random patterns of bits, no two of a sequence the same.
+
+  Args:
+    rng: Source of all randomness, consumed.
+    size: B, sequences.
+    count: Patterns of each, no more than there are different ones.
+    shape: Shape of a pattern.
+
+  Returns:
+    Shape ``[B, count, *shape]``.
+  """
+  patterns = rng.integers(0, 2, (size, count, *shape), np.int8)
+  while True:
+    codes = patterns.reshape(size, count, -1)
+    same = (codes[:, :, None] == codes[:, None]).all(axis=-1)
+    # What is like one before it is drawn again, alone.
+    again = np.tril(same, -1).any(axis=2)
+    if not again.any():
+      return patterns
+    patterns[again] = rng.integers(0, 2, (again.sum(), *shape), np.int8)
+
+
 def padded_length(lengths: np.ndarray, length: int | None) -> int:
   """Returns the steps of a batch.
 
@@ -231,10 +256,13 @@ def picture(
   if logits is not None:
     likelier = np.asarray(logits)[:end, index] > 0
     blocks.append(("Model Output:", likelier * mask[:end, None]))
+  blocks = [(title, np.rint(values).astype(int)) for title, values in blocks]
+  # So that steps stay in line where numbers have several digits.
+  width = max(len(str(values.max())) for _, values in blocks)
   lines = []
   for title, values in blocks:
     lines.append(title)
-    for channel in np.rint(values).astype(int).T:
-      steps = " ".join("-" if value == 0 else str(value) for value in channel)
-      lines.append(f"+{steps}+")
+    for channel in values.T:
+      steps = ("-" if value == 0 else str(value) for value in channel)
+      lines.append(f"+{' '.join(step.rjust(width) for step in steps)}+")
   return "\n".join(lines)
