@@ -211,9 +211,8 @@ def _slots_in_words(trace: dict[str, np.ndarray]) -> list[str]:
   if freed is not None:
     counts.append(freed)
   # Those with most to tell, by number.
-  busiest = used[np.argsort(-np.sum(counts, axis=0)[used], kind="stable")][
-    :_MOST_SLOTS
-  ]
+  most = np.argsort(-np.sum(counts, axis=0)[used], kind="stable")
+  busiest = used[most[:_MOST_SLOTS]]
   for slot in sorted(busiest):
     rows.append([str(slot), *(str(x[slot]) for x in counts)])
   rest = np.setdiff1d(used, busiest)
