@@ -14,6 +14,7 @@ from dnc_jax.dnc import DNC, DNCState
 from dnc_jax.interop import from_deepmind, reset_read_heads, widen_words
 from dnc_jax.mann import MANN, MANNAccess, MANNAccessState
 from dnc_jax.ntm import NTM, NTMAccess, NTMAccessState
+from dnc_jax.recording import Recorded, Recording, record
 from dnc_jax.sam import SAM, SAMAccess, SAMAccessState
 from dnc_jax.sdnc import SDNC, SDNCAccess, SDNCAccessState
 from dnc_jax.sparse_links import SparseLinkage, SparseLinkageState, SparseLinks
@@ -42,6 +43,8 @@ __all__ = [
   "ModelConfig",
   "NTMAccess",
   "NTMAccessState",
+  "Recorded",
+  "Recording",
   "SAMAccess",
   "SAMAccessState",
   "SDNCAccess",
@@ -53,6 +56,7 @@ __all__ = [
   "TemporalLinkageState",
   "from_deepmind",
   "make_core",
+  "record",
   "reset_read_heads",
   "widen_words",
 ]

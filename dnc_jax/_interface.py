@@ -70,8 +70,9 @@ def speak(
 ) -> dict[str, jax.Array]:
   """Returns what one linear layer, named ``interface``, says by quantity.
 
-  To be called in a module's ``__call__``: the name of any other method would
-  become part of the name under which checkpoints keep the parameters.
+  To be called in a module's ``__call__``, or in a method that
+  ``hk.name_like("__call__")`` marks: the name of any other method would become
+  part of the name under which checkpoints keep the parameters.
 
   Args:
     inputs: What the controller says. Shape ``[B, hidden size]``.

@@ -314,17 +314,10 @@ class MemoryAccess(hk.RNNCore):
     Returns:
       The words read, shape ``[B, R, W]``, and the new state.
     """
-    interface = self._in_range(
-      _interface.speak(
-        inputs, self.interface_layout(), layer_norm=self._layer_norm
-      )
-    )
+    interface = self.interface(inputs)
+    free_gate = interface["free_gate"]
     usage, _ = self._freeness(
-      (
-        prev_state.write_weights,
-        interface["free_gate"],
-        prev_state.read_weights,
-      ),
+      (prev_state.write_weights, free_gate, prev_state.read_weights),
       prev_state.usage,
     )
     write_weights = self._write_weights(interface, prev_state.memory, usage)
@@ -333,7 +326,7 @@ class MemoryAccess(hk.RNNCore):
       write_weights,
       interface["erase_vectors"],
       interface["write_vectors"],
-      addressing.retention(interface["free_gate"], prev_state.read_weights)
+      addressing.retention(free_gate, prev_state.read_weights)
       if self._deallocate
       else None,
     )
@@ -341,8 +334,7 @@ class MemoryAccess(hk.RNNCore):
     read_weights = self._read_weights(
       interface, memory, linkage, prev_state.read_weights
     )
-    read_words = _products.weighted_sums(read_weights, memory)
-    return read_words, AccessState(
+    return _products.weighted_sums(read_weights, memory), AccessState(
       memory=memory,
       read_weights=read_weights,
       write_weights=write_weights,
@@ -361,8 +353,16 @@ class MemoryAccess(hk.RNNCore):
       usage=self._freeness.initial_state(batch_size),
     )
 
-  def _in_range(self, parts: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Returns the interface's quantities, each in its range."""
+  @hk.name_like("__call__")
+  def interface(self, inputs: jax.Array) -> dict[str, jax.Array]:
+    """Returns the quantities of the interface by name, each in its range.
+
+    Args:
+      inputs: What the controller says. Shape ``[B, hidden size]``.
+    """
+    parts = _interface.speak(
+      inputs, self.interface_layout(), layer_norm=self._layer_norm
+    )
     for name in ("erase_vectors", "free_gate", "allocation_gate", "write_gate"):
       parts[name] = jax.nn.sigmoid(parts[name])
     for name in ("write_strengths", "read_strengths"):

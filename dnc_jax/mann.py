@@ -124,10 +124,8 @@ class MANNAccess(hk.RNNCore):
       The words read, shape ``[B, R, W]``, and the new state.
     """
     heads = self._num_reads
-    parts = _interface.speak(
-      inputs, {"keys": (heads, self._word_size), "gates": (heads, 1)}
-    )
-    keys, gate = parts["keys"], jax.nn.sigmoid(parts["gates"])
+    parts = self.interface(inputs)
+    keys, gate = parts["keys"], parts["interpolation_gate"][..., None]
 
     read_weights = addressing.content_weights(
       prev_state.memory, keys, jnp.ones(keys.shape[:2], keys.dtype)
@@ -148,6 +146,21 @@ class MANNAccess(hk.RNNCore):
       write_weights=write_weights,
       usage=usage,
     )
+
+  @hk.name_like("__call__")
+  def interface(self, inputs: jax.Array) -> dict[str, jax.Array]:
+    """Returns the keys, and σ(α), in [0, 1], as ``interpolation_gate``.
+
+    Args:
+      inputs: What the controller says. Shape ``[B, hidden size]``.
+    """
+    heads = self._num_reads
+    parts = _interface.speak(
+      inputs, {"keys": (heads, self._word_size), "interpolation_gate": (heads,)}
+    )
+    return parts | {
+      "interpolation_gate": jax.nn.sigmoid(parts["interpolation_gate"])
+    }
 
   def initial_state(self, batch_size: int | None) -> MANNAccessState:
     """Returns an empty memory that was never read or written: zeros."""

@@ -7,6 +7,7 @@ Shapes: B sequences in the batch, N slots of memory, W numbers in a slot, R
 read heads, H heads of the kind at hand, S shifts.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -25,6 +26,14 @@ INITIAL_MEMORIES = ("constant", "learned", "random")
 # What a slot holds at first, where that is constant: not zero, so that slots
 # have a direction to be compared by (Collier & Beel 2018).
 _CONSTANT = 1e-6
+
+# What brings what is said of each head into its range.
+_RANGES = {
+  "strengths": jax.nn.softplus,
+  "gates": jax.nn.sigmoid,
+  "shifts": functools.partial(jax.nn.softmax, axis=-1),
+  "sharpness": addressing.oneplus,
+}
 
 
 def interpolate(
@@ -175,6 +184,28 @@ class NTMAccess(hk.RNNCore):
     Returns:
       The words read, shape ``[B, R, W]``, and the new state.
     """
+    parts = self.interface(inputs)
+    write_weights = self._weights(
+      "write", parts, prev_state.memory, prev_state.write_weights
+    )
+    memory = addressing.erase_and_write(
+      prev_state.memory,
+      write_weights,
+      parts["erase_vectors"],
+      parts["write_vectors"],
+    )
+    read_weights = self._weights("read", parts, memory, prev_state.read_weights)
+    return read_weights @ memory, NTMAccessState(
+      memory=memory, read_weights=read_weights, write_weights=write_weights
+    )
+
+  @hk.name_like("__call__")
+  def interface(self, inputs: jax.Array) -> dict[str, jax.Array]:
+    """Returns the quantities of the interface by name, each in its range.
+
+    Args:
+      inputs: What the controller says. Shape ``[B, hidden size]``.
+    """
     writes = (self._num_writes, self._word_size)
     parts = _interface.speak(
       inputs,
@@ -185,19 +216,11 @@ class NTMAccess(hk.RNNCore):
         "write_vectors": writes,
       },
     )
-    write_weights = self._weights(
-      "write", parts, prev_state.memory, prev_state.write_weights
-    )
-    memory = addressing.erase_and_write(
-      prev_state.memory,
-      write_weights,
-      jax.nn.sigmoid(parts["erase_vectors"]),
-      parts["write_vectors"],
-    )
-    read_weights = self._weights("read", parts, memory, prev_state.read_weights)
-    return read_weights @ memory, NTMAccessState(
-      memory=memory, read_weights=read_weights, write_weights=write_weights
-    )
+    parts["erase_vectors"] = jax.nn.sigmoid(parts["erase_vectors"])
+    for kind in ("read", "write"):
+      for name, to_range in _RANGES.items():
+        parts[f"{kind}_{name}"] = to_range(parts[f"{kind}_{name}"])
+    return parts
 
   def initial_state(self, batch_size: int | None) -> NTMAccessState:
     """Returns the memory before the first step, with all heads at slot 0."""
@@ -244,12 +267,13 @@ class NTMAccess(hk.RNNCore):
     content = addressing.content_weights(
       memory,
       parts[f"{kind}_keys"],
-      jax.nn.softplus(parts[f"{kind}_strengths"]),
+      parts[f"{kind}_strengths"],
     )
-    gate = jax.nn.sigmoid(parts[f"{kind}_gates"])
-    shifts = jax.nn.softmax(parts[f"{kind}_shifts"], axis=-1)
-    moved = shift(interpolate(content, prev_weights, gate), shifts)
-    return sharpen(moved, addressing.oneplus(parts[f"{kind}_sharpness"]))
+    gate = parts[f"{kind}_gates"]
+    moved = shift(
+      interpolate(content, prev_weights, gate), parts[f"{kind}_shifts"]
+    )
+    return sharpen(moved, parts[f"{kind}_sharpness"])
 
 
 class NTM(DNC):

@@ -301,9 +301,7 @@ class SAMAccess(hk.RNNCore):
     Returns:
       The words read, shape ``[B, R, W]``, and the new state.
     """
-    interface = in_range(
-      _interface.speak(inputs, layout(self._word_size, self._num_reads))
-    )
+    interface = self.interface(inputs)
     state = write(interface, jax.tree.map(jnp.asarray, prev_state))
     keys = interface["read_keys"]
     slots = look_up(
@@ -320,6 +318,17 @@ class SAMAccess(hk.RNNCore):
       memory=memory, read_slots=slots, read_weights=weights
     )
     return jnp.einsum("brk,brkw->brw", weights, words), count_access(state)
+
+  @hk.name_like("__call__")
+  def interface(self, inputs: jax.Array) -> dict[str, jax.Array]:
+    """Returns the quantities of the interface by name, each in its range.
+
+    Args:
+      inputs: What the controller says. Shape ``[B, hidden size]``.
+    """
+    return in_range(
+      _interface.speak(inputs, layout(self._word_size, self._num_reads))
+    )
 
   def initial_state(self, batch_size: int | None) -> SAMAccessState:
     """Returns an empty memory that was never accessed: zeros."""

@@ -183,10 +183,8 @@ class SDNCAccess(hk.RNNCore):
       The words read, shape ``[B, R, W]``, and the new state.
     """
     prev = jax.tree.map(jnp.asarray, prev_state)
-    shapes = sam.layout(self._word_size, self._num_reads)
-    shapes["read_mode"] = (self._num_reads, 3)
-    interface = sam.in_range(_interface.speak(inputs, shapes))
-    mode = jax.nn.softmax(interface["read_mode"], axis=-1)
+    interface = self.interface(inputs)
+    mode = interface["read_mode"]
 
     state = sam.write(interface, SAMAccessState(*prev[:-1]))
     linkage = self._linkage.write(
@@ -226,6 +224,18 @@ class SDNCAccess(hk.RNNCore):
     return jnp.einsum("brk,brkw->brw", weights, words), SDNCAccessState(
       *state, linkage=linkage
     )
+
+  @hk.name_like("__call__")
+  def interface(self, inputs: jax.Array) -> dict[str, jax.Array]:
+    """Returns the quantities of the interface by name, each in its range.
+
+    Args:
+      inputs: What the controller says. Shape ``[B, hidden size]``.
+    """
+    shapes = sam.layout(self._word_size, self._num_reads)
+    shapes["read_mode"] = (self._num_reads, 3)
+    parts = sam.in_range(_interface.speak(inputs, shapes))
+    return parts | {"read_mode": jax.nn.softmax(parts["read_mode"], axis=-1)}
 
   def initial_state(self, batch_size: int | None) -> SDNCAccessState:
     """Returns an empty memory that was never accessed: zeros, no links."""

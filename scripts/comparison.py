@@ -205,8 +205,12 @@ def write_csv(
         )
 
 
-def blank_page() -> Any:
-  """Returns a matplotlib figure to draw curves on.
+def blank_page(width: float = 8, height: float = 4.5) -> Any:
+  """Returns a matplotlib figure to draw on.
+
+  Args:
+    width: In inches.
+    height: In inches.
 
   Raises:
     ValueError: matplotlib is missing.
@@ -217,7 +221,7 @@ def blank_page() -> Any:
     raise ValueError(
       'Drawing needs matplotlib: pip install -e ".[plot]".'
     ) from None
-  return figure.Figure(figsize=(8, 4.5), layout="constrained")
+  return figure.Figure(figsize=(width, height), layout="constrained")
 
 
 def draw(

@@ -12,7 +12,6 @@ Prints a table for people and, as the last line of standard output, one JSON
 object.
 """
 
-import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -23,8 +22,8 @@ import jax
 import numpy as np
 from absl import flags
 
-import tasks
 from scripts import flags as shared
+from scripts import network as named
 from scripts import relatives
 from scripts.measure import (
   Measured,
@@ -35,15 +34,13 @@ from scripts.measure import (
   measure,
   route_sampler,
 )
-from scripts.saved import RunConfig, pretrained_folder, restore_params
+from scripts.network import find_network, lesson_of, with_task_options
+from scripts.saved import RunConfig
 from tasks import cities, family_files, graphs, relations, routes, underground
 from tasks.base import Task
 from tasks.families import Family
 from tasks.shortest_path import ShortestPath
 
-PRETRAINED = flags.DEFINE_string(
-  "pretrained", None, "Name of weights that ship, a folder below pretrained/."
-)
 MAP = flags.DEFINE_string(
   "map",
   None,
@@ -96,53 +93,19 @@ MEMORY_SIZE = flags.DEFINE_integer(
 SHOW = flags.DEFINE_bool("show", False, "Draws one sequence and its answer.")
 
 
-def find_network() -> tuple[RunConfig, hk.Params, str]:
-  """Returns the network that the flags name, and where it is.
-
-  Raises:
-    ValueError: They name none, or it is not there, or of another task.
-  """
-  if (PRETRAINED.value is None) == (shared.CHECKPOINT_DIR.value is None):
-    raise ValueError("Give one of --checkpoint_dir and --pretrained.")
-  if PRETRAINED.value is None:
-    folder = shared.checkpoint_dir()
-  else:
-    folder = pretrained_folder(PRETRAINED.value)
-  config, params, step = restore_params(folder)
-  if config.task != shared.TASK.value:
-    raise ValueError(
-      f"task is {shared.TASK.value!r}, but {folder} was trained on "
-      f"{config.task!r}. Give --task={config.task}."
-    )
-  return config, params, str(folder) + (f" at step {step}" if step else "")
-
-
 def main(argv: Sequence[str]) -> None:
   """Evaluates as the flags say."""
   del argv
   place = None if MAP.value is None else cities.load(MAP.value)
   family = None if FAMILY.value is None else family_files.load(FAMILY.value)
   config, params, where = find_network()
-  options = config.task_options | shared.task_options(config.task)
-  task = tasks.make(config.task, **options)
-  trained = config.make_task()
-  sizes = (task.input_size, task.output_size)
-  if sizes != (trained.input_size, trained.output_size):
-    changed = ", ".join(
-      f"--{name}" for name in shared.task_options(config.task)
-    )
-    raise ValueError(
-      f"The network hears {trained.input_size} numbers and answers "
-      f"{trained.output_size}, but with {changed} the task has {sizes[0]} and "
-      f"{sizes[1]}."
-    )
+  config, task = with_task_options(config)
   if MEMORY_SIZE.value is not None and MEMORY_SIZE.value < 1:
     raise ValueError(
       f"memory_size must be at least 1, got {MEMORY_SIZE.value}."
     )
   if EVERY_LENGTH.value and (place is None or config.task != "shortest_path"):
     raise ValueError("--every_length is for shortest_path with a --map.")
-  config = dataclasses.replace(config, task_options=options)
   network = Network(config, params, task)
   device = jax.devices()[0].device_kind
   if family is not None:
@@ -212,14 +175,11 @@ class Found(NamedTuple):
 
 def _on_a_lesson(network: Network) -> Found:
   """Measures on the lesson that the flags name."""
-  last = network.task.num_lessons
-  lesson = last if LESSON.value is None else LESSON.value
-  if not 1 <= lesson <= last:
-    raise ValueError(f"lesson must be from 1 to {last}, got {lesson}.")
+  lesson = lesson_of(network.task, LESSON.value)
   measured = network.measure(
     lesson_sampler(network.task, lesson - 1), EPISODES.value
   )
-  what = f"lesson {lesson} of {last}"
+  what = f"lesson {lesson} of {network.task.num_lessons}"
   return Found(what, {"lesson": lesson}, {}, EPISODES.value, measured)
 
 
@@ -347,5 +307,6 @@ def _table(rows: list[dict[str, str]]) -> str:
 
 
 if __name__ == "__main__":
+  flags.adopt_module_key_flags(named)
   shared.define_task_flags()
   shared.run_script(main)

@@ -12,7 +12,7 @@ from scripts.saved import restore_params
 from tests import processes
 from tests.script_case import ScriptTestCase
 
-SCRIPTS = ("train", "evaluate", "ask", "compare", "export")
+SCRIPTS = ("train", "evaluate", "look", "ask", "compare", "export")
 # Modules that those import.
 PARTS = (
   "__init__",
@@ -20,8 +20,11 @@ PARTS = (
   "comparison",
   "flags",
   "grid",
+  "inside",
   "measure",
   "names",
+  "network",
+  "panels",
   "presets",
   "progress",
   "relatives",
@@ -50,7 +53,10 @@ class SmokeTest(ScriptTestCase):
 
   @parameterized.parameters(
     ("train", "task", "checkpoint_dir", "memory_size", "num_bits", "preset"),
-    ("evaluate", "task", "checkpoint_dir", "num_bits", "map", "family"),
+    ("evaluate", "task", "checkpoint_dir", "pretrained", "num_bits", "map"),
+    ("evaluate", "family"),
+    ("look", "task", "checkpoint_dir", "pretrained", "num_bits", "index"),
+    ("look", "picture", "arrays"),
     ("ask", "from", "then", "to", "family", "who"),
     ("compare", "folder", "jobs"),
     ("export", "checkpoint_dir", "name"),
