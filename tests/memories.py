@@ -146,7 +146,7 @@ def _from_state(state: AccessState):
     "read_weights": state.read_weights,
     "write_weights": state.write_weights,
   }
-  if state.linkage is not None:
+  if isinstance(state.linkage, TemporalLinkageState):
     fields["link"] = state.linkage.link
     fields["precedence_weights"] = state.linkage.precedence_weights
   return fields

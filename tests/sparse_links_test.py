@@ -34,7 +34,7 @@ def unroll(slots, weights, **options):
     linkage = SparseLinkage(N, H, **options)
 
     def step(inputs, state):
-      return (linkage.write(*inputs, state),) * 2
+      return (linkage.write(inputs[0], inputs[1], state),) * 2
 
     return hk.dynamic_unroll(step, inputs, linkage.initial_state(B))[0]
 
