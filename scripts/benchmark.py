@@ -48,6 +48,13 @@ SIZES = {
 OPTIMISER = flags.DEFINE_enum(
   "optimizer", "rmsprop", OPTIMISERS, "The optimiser."
 )
+CLOCK = flags.DEFINE_enum(
+  "clock",
+  "wall",
+  list(costs.CLOCKS),
+  "Tells time as it passes, or what the processor takes of it for this "
+  "process: on a machine with other work to do, and without an accelerator.",
+)
 JSON = flags.DEFINE_string("json", None, "File to write all numbers to.")
 
 COLUMNS = (
@@ -68,10 +75,7 @@ COLUMNS = (
 
 
 def whole_numbers(name: str, texts: Sequence[str]) -> list[int]:
-  """Returns the numbers of a flag.
-
-  >>> whole_numbers("memory_sizes", ["16", "32"])
-  [16, 32]
+  """Returns the numbers of a flag, each once, the smallest first.
 
   Raises:
     ValueError: There is none, or one is no whole number of at least 1.
@@ -223,11 +227,14 @@ def main(argv: Sequence[str]) -> int:
         optimiser,
         repeats=sizes["repeats"],
         most_bytes=sizes["most_bytes"],
+        clock=CLOCK.value,
       )
     )
     print(line(rows, rows[-1]), flush=True)
     if path is not None:
-      found = as_json(rows, {**sizes, "optimizer": OPTIMISER.value})
+      found = as_json(
+        rows, {**sizes, "optimizer": OPTIMISER.value, "clock": CLOCK.value}
+      )
       path.write_text(json.dumps(found, indent=2) + "\n")
   return 0
 
