@@ -104,12 +104,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "max_grad_norm": 10,
   },
   # Graves et al. 2016, Extended Data Fig. 1: ten patterns said again in turn,
-  # with ten slots and nothing but the memory to remember them by.
+  # with ten slots and nothing but the memory to remember them by. A network that
+  # first learns a single pattern never learns the second: it never had to reuse.
   "allocation": {
     "task": "copy",
     "num_bits": 5,
     "min_length": 5,
     "max_length": 5,
+    "min_instances": 2,
     "max_instances": 10,
     "growing": True,
     "controller": "feed_forward",
@@ -118,7 +120,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "word_size": 10,
     "num_read_heads": 1,
     "optimizer": "adam",
-    "learning_rate": 1e-3,
+    "learning_rate": 3e-3,
     "max_grad_norm": 10,
   },
   # Extended Data Fig. 4: reading in the order of writing, by links alone.
