@@ -206,7 +206,12 @@ class Grid:
           self._write_results()
 
   def _outcome(self, job: Job) -> comparison.Outcome | None:
-    return job.outcome(self._settings[job.setting].num_lessons)
+    """Returns what a job did; measurements the file no longer has left out."""
+    outcome = job.outcome(self._settings[job.setting].num_lessons)
+    if outcome is None:
+      return None
+    asked = [x for x in self._what.evaluations if x in outcome.measured]
+    return outcome._replace(measured={x: outcome.measured[x] for x in asked})
 
   def _write_results(self) -> None:
     """Writes tables and curves of what there is so far."""

@@ -65,6 +65,10 @@ class CompareTest(ScriptTestCase):
       self.assertEqual(path.stat().st_mtime_ns, changed)
     self.assertIn("| Links | 2 | ", (root / "results.md").read_text())
 
+    # An evaluation that is no longer asked for is no longer told.
+    self.run_script("compare", self.write(seeds=2, evaluations={}))
+    self.assertNotIn("8 slots", (root / "results.md").read_text())
+
   def test_a_stop_and_going_on(self):
     same = {
       # Too hard to be learned meanwhile.
