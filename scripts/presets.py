@@ -104,8 +104,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "max_grad_norm": 10,
   },
   # Graves et al. 2016, Extended Data Fig. 1: ten patterns said again in turn,
-  # with ten slots and nothing but the memory to remember them by. A network that
-  # first learns a single pattern never learns the second: it never had to reuse.
+  # with ten slots and nothing but the memory to remember them by. Networks that
+  # had learned a single pattern, for which nothing has to be written again, did
+  # not learn the second.
   "allocation": {
     "task": "copy",
     "num_bits": 5,
