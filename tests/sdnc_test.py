@@ -134,12 +134,10 @@ class ReferenceTest(Float64TestCase):
 
 def dense_words(linear, inputs, heads):
   """Returns the words of all steps by dense weights, to be differentiated."""
-  memory, last = jnp.zeros((B, N, W)), jnp.zeros((B, N))
-  reads = jnp.zeros((B, heads, N))
-  link, precedence = jnp.zeros((B, 1, N, N)), jnp.zeros((B, 1, N))
-  words = []
-  for step in range(T):
-    said = inputs[step] @ linear["w"] + linear["b"][None]
+
+  def advance(carry, inputs):
+    memory, last, reads, link, precedence, step = carry
+    said = inputs @ linear["w"] + linear["b"][None]
     keys, strengths, vector, alpha, gamma, modes = jnp.split(
       said, np.cumsum([heads * W, heads, W, 1, 1]), axis=-1
     )
@@ -161,10 +159,20 @@ def dense_words(linear, inputs, heads):
     )
     mode = jax.nn.softmax(modes.reshape(B, heads, 3), axis=-1)
     reads = addressing.read_weights(content, forward, backward, mode)
-    words.append(reads @ memory)
     accessed = reads.sum(axis=1) + writes > 0.005
     last = jnp.where(accessed, step + 1, last)
-  return jnp.stack(words)
+    state = (memory, last, reads, link, precedence, step + 1)
+    return state, reads @ memory
+
+  start = (
+    jnp.zeros((B, N, W)),
+    jnp.zeros((B, N)),
+    jnp.zeros((B, heads, N)),
+    jnp.zeros((B, 1, N, N)),
+    jnp.zeros((B, 1, N)),
+    jnp.zeros(()),
+  )
+  return jax.lax.scan(advance, start, inputs)[1]
 
 
 class GradientTest(Float64TestCase):
@@ -199,8 +207,8 @@ class GradientTest(Float64TestCase):
       (_, backward), (_, forward) = sdnc.follow(slots + 1, reads, state.links)
       return jnp.sum(backward) + 2 * jnp.sum(forward)
 
-    of_weights, of_reads = jax.grad(
-      functools.partial(transform(loss).apply, {}), argnums=(0, 1)
+    of_weights, of_reads = compile_quickly(
+      jax.grad(functools.partial(transform(loss).apply, {}), argnums=(0, 1))
     )(jnp.full((2, 2), 0.4), jnp.full((1, 1, 2), 0.5))
     self.assertFalse(np.any(of_weights))
     self.assertTrue(np.any(of_reads))

@@ -10,6 +10,8 @@ from absl.testing import absltest, parameterized
 
 from dnc_jax import losses, training
 from dnc_jax.config import ModelConfig
+from tests.compiled import copies_in_loops, temporary_bytes
+from tests.cores import compile_quickly
 
 SPARSE = ("sam", "sdnc")
 SMALL = ModelConfig(
@@ -41,27 +43,25 @@ def make_update(config):
 
 
 class TrainingTest(parameterized.TestCase):
-  @parameterized.parameters(*SPARSE)
-  def test_what_is_kept_does_not_grow_with_slots(self, core):
-    config = config_of(core)
+  def test_what_is_kept_does_not_grow_with_slots(self):
+    # Of sam, sam_test has it.
+    config = config_of("sdnc")
     update: Any = make_update(config)
     state = training.init_state(config, OPTIMISER, 2, seed=0)
-
-    def kept_of_a_step(num_slots):
-      self.assertFalse(
-        training.is_small(dataclasses.replace(config, memory_size=num_slots), 1)
-      )
-      short, long = (
-        update.lower(state, batch(steps, 1), 0, num_slots)
-        .compile()
-        .memory_analysis()
-        .temp_size_in_bytes
-        for steps in (5, 55)
-      )
-      return (long - short) / 50
-
     num_slots = 2**14
-    self.assertLess(kept_of_a_step(num_slots), 4 * num_slots)
+    self.assertFalse(
+      training.is_small(dataclasses.replace(config, memory_size=num_slots), 1)
+    )
+    short, long = (
+      update.lower(state, batch(steps, 1), 0, num_slots).compile()
+      for steps in (5, 55)
+    )
+    kept = temporary_bytes(long) - temporary_bytes(short)
+    self.assertLess(kept / 50, 4 * num_slots)
+    if jax.default_backend() != "cpu":
+      self.skipTest("The text is that of the CPU's compiler.")
+    # Neither memory nor links are copied at a step.
+    self.assertEmpty(copies_in_loops(long, num_slots))
 
   @parameterized.parameters(*SPARSE)
   def test_learns_with_65_536_slots(self, core):
@@ -85,19 +85,26 @@ class TrainingTest(parameterized.TestCase):
     )
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
-  @parameterized.product(
-    core=("dnc", "sam", "sdnc"), links=("dense", "sparse", "off")
+  # Of sam and sdnc, links are no option.
+  @parameterized.parameters(
+    ("dnc", "dense"), ("dnc", "sparse"), ("dnc", "off"), ("sam",), ("sdnc",)
   )
-  def test_small_or_not_an_update_is_the_same(self, core, links):
+  def test_small_or_not_gradients_are_the_same(self, core, links="dense"):
     config = config_of(core, links=links)
-    states = []
+    params = training.init_state(config, OPTIMISER, 2, seed=0).params
+    bits = batch(4, 2)
+    gradients = []
     for small in (True, False):
-      state = training.init_state(config, OPTIMISER, 2, seed=0)
       with mock.patch.object(training, "is_small", return_value=small):
-        state, _ = make_update(config)(state, batch(4, 2), 0, 8)
-      states.append(state.params)
+
+        def loss(params):
+          logits = training.make_forward(config).apply(params, bits.inputs)
+          return losses.bits(logits, bits.targets, bits.mask).loss
+
+        gradients.append(compile_quickly(jax.grad(loss))(params))
     jax.tree.map(
-      lambda *x: np.testing.assert_allclose(*x, rtol=1e-3, atol=1e-5), *states
+      lambda *x: np.testing.assert_allclose(*x, rtol=1e-3, atol=1e-5),
+      *gradients,
     )
 
   @parameterized.parameters(
