@@ -53,7 +53,7 @@ class SkippingTest(parameterized.TestCase):
     cell = cell_of("dnc", 2**16, num_steps=10)
     row = costs.measure(cell, OPTIMISER, repeats=1, most_bytes=2**33)
     # Links alone are 2**34 bytes.
-    self.assertRegex(row.skipped, r"needs \d+ GB, more than 8\.59 GB")
+    self.assertRegex(str(row.skipped), r"needs \d+ GB, more than 8\.59 GB")
     self.assertIsNone(row.forward)
     self.assertIsNone(row.update)
     self.assertGreater(row.state_bytes, 2**34)
