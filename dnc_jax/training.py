@@ -26,6 +26,11 @@ from dnc_jax.losses import Batch, Objective, Scores
 
 OPTIMISERS = ("rmsprop", "adam")
 
+# Over long sequences gradients can grow by a factor each step, beyond what
+# float32 holds once they are squared for their norm: then they could not be
+# shortened, though they are numbers.
+_LARGEST_GRADIENT = 1e15
+
 # Numbers in the memories and links of a batch, up to which they are small.
 _SMALL = 2**14
 
@@ -366,13 +371,16 @@ def _make_one_update(
       return scores.loss, scores
 
     gradients, scores = jax.grad(loss, has_aux=True)(state.params)
+    finite = jnp.isfinite(scores.loss)
+    for gradient in jax.tree.leaves(gradients):
+      finite &= jnp.all(jnp.isfinite(gradient))
+    gradients = jax.tree.map(
+      lambda x: jnp.clip(x, -_LARGEST_GRADIENT, _LARGEST_GRADIENT), gradients
+    )
     updates, opt_state = transformation.update(
       gradients, state.opt_state, state.params
     )
     params = cast(hk.Params, optax.apply_updates(state.params, updates))
-    finite = jnp.isfinite(scores.loss) & jnp.isfinite(
-      optax.tree.norm(gradients)
-    )
     # A gradient that is not finite is the caller's to see, too.
     scores = scores._replace(loss=jnp.where(finite, scores.loss, jnp.nan))
     state = jax.tree.map(

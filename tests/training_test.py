@@ -322,6 +322,24 @@ class FrozenTest(parameterized.TestCase):
     chex.assert_trees_all_equal(state, before, strict=True)
     self.assertTrue(np.isnan(scores.loss))
 
+  def test_gradients_whose_squares_overflow_are_shortened(self):
+    def objective(logits, targets, mask):
+      scores = losses.bits(logits, targets, mask)
+      return scores._replace(loss=1e25 * scores.loss)
+
+    update = training.make_update(SIMPLE, RMSPROP, objective)
+    before = make_state(SIMPLE)
+    state, scores = update(copy(before), draw_batch(), 0, SLOTS)
+    self.assertGreater(scores.loss, 1e24)
+    self.assertEqual(state.step, 1)
+    moved = 0.0
+    for x, y in zip(
+      jax.tree.leaves(state.params), jax.tree.leaves(before.params), strict=True
+    ):
+      self.assertTrue(np.all(np.isfinite(x)))
+      moved = max(moved, float(np.max(np.abs(x - y))))
+    self.assertGreater(moved, 0)
+
 
 def draw_copy(rng, num_words):
   """Returns a batch of words, then to be said in the order they were heard."""
