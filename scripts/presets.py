@@ -104,17 +104,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "max_grad_norm": 10,
   },
   # Graves et al. 2016, Extended Data Fig. 1: ten patterns said again in turn,
-  # with ten slots and nothing but the memory to remember them by. Networks that
-  # had learned a single pattern, for which nothing has to be written again, did
-  # not learn the second.
+  # with ten slots and nothing but the memory to remember them by. One to ten of
+  # them from the start: a network that had first learned a single pattern, for
+  # which nothing has to be written again, did not learn a second.
   "allocation": {
     "task": "copy",
     "num_bits": 5,
     "min_length": 5,
     "max_length": 5,
-    "min_instances": 2,
     "max_instances": 10,
-    "growing": True,
     "controller": "feed_forward",
     "num_layers": 2,
     "memory_size": 10,
