@@ -42,9 +42,14 @@ SIZES = {
     ("sparsity", 4, "Slots that a head of a sam or sdnc reads."),
     ("link_size", 8, "Links of a slot each way, of an sdnc or sparse links."),
     ("repeats", 5, "Timed calls of each function."),
-    ("most_bytes", 2**32, "Memory that may be taken; what needs more is not."),
   )
 }
+MOST_BYTES = flags.DEFINE_integer(
+  "most_bytes",
+  2**32,
+  "Memory that may be taken; what needs more is not.",
+  lower_bound=1,
+)
 OPTIMISER = flags.DEFINE_enum(
   "optimizer", "rmsprop", OPTIMISERS, "The optimiser."
 )
@@ -226,14 +231,20 @@ def main(argv: Sequence[str]) -> int:
         cell,
         optimiser,
         repeats=sizes["repeats"],
-        most_bytes=sizes["most_bytes"],
+        most_bytes=MOST_BYTES.value,
         clock=CLOCK.value,
       )
     )
     print(line(rows, rows[-1]), flush=True)
     if path is not None:
       found = as_json(
-        rows, {**sizes, "optimizer": OPTIMISER.value, "clock": CLOCK.value}
+        rows,
+        {
+          **sizes,
+          "most_bytes": MOST_BYTES.value,
+          "optimizer": OPTIMISER.value,
+          "clock": CLOCK.value,
+        },
       )
       path.write_text(json.dumps(found, indent=2) + "\n")
   return 0

@@ -12,15 +12,25 @@ from scripts.saved import restore_params
 from tests import processes
 from tests.script_case import ScriptTestCase
 
-SCRIPTS = ("train", "evaluate", "look", "ask", "compare", "export")
+SCRIPTS = (
+  "train",
+  "evaluate",
+  "look",
+  "ask",
+  "compare",
+  "benchmark",
+  "export",
+)
 # Modules that those import.
 PARTS = (
   "__init__",
   "ask_route",
   "comparison",
+  "costs",
   "flags",
   "grid",
   "inside",
+  "loop",
   "measure",
   "names",
   "network",
@@ -59,6 +69,7 @@ class SmokeTest(ScriptTestCase):
     ("look", "picture", "arrays"),
     ("ask", "from", "then", "to", "family", "who"),
     ("compare", "folder", "jobs"),
+    ("benchmark", "cores", "memory_sizes", "clock", "most_bytes"),
     ("export", "checkpoint_dir", "name"),
   )
   def test_help_lists_the_flags(self, name, *flags):
