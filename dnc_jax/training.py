@@ -26,9 +26,8 @@ from dnc_jax.losses import Batch, Objective, Scores
 
 OPTIMISERS = ("rmsprop", "adam")
 
-# Over long sequences gradients can grow by a factor each step, beyond what
-# float32 holds once they are squared for their norm: then they could not be
-# shortened, though they are numbers.
+# Over long sequences gradients can grow by a factor each step. The squares of
+# larger ones overflow float32, and they could not be shortened by their norm.
 _LARGEST_GRADIENT = 1e15
 
 # Numbers in the memories and links of a batch, up to which they are small.
@@ -274,9 +273,6 @@ Goal = Objective | Environment
 Update = Callable[
   [TrainState, Batch | Episodes, int, int], tuple[TrainState, Scores]
 ]
-Updates = Callable[
-  [TrainState, Batch | Episodes, Any, Any, int], tuple[TrainState, Scores]
-]
 Evaluate = Callable[[hk.Params, Batch | Episodes, int], tuple[Any, Scores]]
 
 
@@ -314,12 +310,11 @@ def make_update(
 
 def make_updates(
   config: ModelConfig, optimiser: OptimiserConfig, goal: Goal
-) -> Updates:
+) -> Callable[..., tuple[TrainState, Scores]]:
   """Returns one step of training of several networks at once, compiled.
 
-  Each computes what `make_update` says, to the precision of the products. One
-  call for all pays where a step is bound by what it costs to begin its
-  operations: on an accelerator, or where networks are small.
+  Each computes what `make_update` says, but for rounding. It is meant for
+  accelerators: on a CPU it is no faster (docs/comparison.md).
 
   Args:
     config: The model, the same for all.
@@ -335,11 +330,7 @@ def make_updates(
 
   @functools.partial(jax.jit, static_argnums=4, donate_argnums=0)
   def updates(
-    states: TrainState,
-    batches: Batch | Episodes,
-    steps: jax.Array,
-    seeds: jax.Array,
-    memory_size: int,
+    states: TrainState, batches: Any, steps: Any, seeds: Any, memory_size: int
   ) -> tuple[TrainState, Scores]:
     each = functools.partial(one, memory_size=memory_size)
     return jax.vmap(each)(states, batches, steps, seeds)
