@@ -156,7 +156,7 @@ def carry_on(
       the other runs are done.
   """
   stop = Stop()
-  saved: dict[Run, int | None] = {run: run.step for run in runs}
+  saved = {run: run.step for run in runs}
   wrong: dict[Run, FloatingPointError] = {}
   together = Together(runs) if len(runs) > 1 else None
 
@@ -207,13 +207,17 @@ def carry_on(
   finally:
     try:
       for run in runs:
+        if run not in wrong and saved[run] != run.step:
+          attempt(run, save)
         # Even the state before a first step that failed is worth a look.
-        if run in wrong or saved[run] != run.step:
+        if run in wrong:
           save(run)
     finally:
       stop.close()
-  for run, error in wrong.items():
-    if together is None:
-      raise error
-    raise FloatingPointError(f"Seed {run.config.seed}: {error}")
+  if wrong and together is None:
+    raise wrong[runs[0]]
+  if wrong:
+    raise FloatingPointError(
+      " ".join(f"Seed {run.config.seed}: {x}" for run, x in wrong.items())
+    )
   return stop.signal

@@ -14,7 +14,7 @@ from dnc_jax import sparse_links
 from dnc_jax.access import MemoryAccess
 from tests import memories, references
 from tests import sparse_references as slow
-from tests.cores import compile_quickly, transform
+from tests.cores import transform
 from tests.float64 import Float64TestCase
 from tests.memories import HIDDEN, B, N, R, W
 
@@ -86,7 +86,7 @@ class SparseLinksTest(Float64TestCase):
     def run(**more):
       function = unroll({**options, **more})
 
-      @compile_quickly
+      @jax.jit
       @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
       def total(*x):
         words, states = function(*x)
@@ -105,18 +105,13 @@ class SparseLinksTest(Float64TestCase):
     )
     jax.tree.map(close, gradients, of_dense)
 
-  # Lists of several heads are sparse_links_test's to test, of every length.
-  @parameterized.parameters(
-    *((OPTIONS[0], count) for count in (1, 2, 4)),
-    (OPTIONS[1], 2),
-    (OPTIONS[2], 4),
-  )
+  @parameterized.product(options=OPTIONS, count=(1, 2, 4))
   def test_fewer_links_are_the_matrix_of_which_the_rest_is_zeroed(
     self, options, count
   ):
     # Three times as sharp, so that some links are above 1 / K.
     params, inputs = draw(options, scale=3.0)
-    words, states = compile_quickly(
+    words, states = jax.jit(
       unroll({**options, "links": "sparse", "link_size": count})
     )(params, inputs)
 

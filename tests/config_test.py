@@ -14,7 +14,7 @@ from absl.testing import absltest, parameterized
 from hypothesis import strategies as st
 
 from dnc_jax.config import CONTROLLERS, ModelConfig, make_core
-from tests.cores import compile_quickly, make_params, numbers, transform
+from tests.cores import make_params, numbers, transform
 
 HYPOTHESIS = hypothesis.settings(
   max_examples=100, deadline=None, derandomize=True, database=None
@@ -268,13 +268,13 @@ def network(config):
 @functools.cache
 def total(config):
   params, function = network(config)
-  return float(compile_quickly(function)(params))
+  return float(jax.jit(function)(params))
 
 
 @functools.cache
 def gradients(config):
   params, function = network(config)
-  return compile_quickly(jax.grad(function))(params)
+  return jax.jit(jax.grad(function))(params)
 
 
 class MakeCoreTest(parameterized.TestCase):

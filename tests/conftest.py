@@ -3,11 +3,17 @@
 import jax
 from absl import flags
 
+from tests.compiling import compile_soon
+
 # A [B, N] array never silently broadcasts against a [N] one.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_configure(config):
-  """Lets absl's create_tempdir work under pytest, which parses no flags."""
+  """Sets up the process.
+
+  Lets absl's create_tempdir work under pytest, which parses no flags.
+  """
   del config
+  compile_soon()
   flags.FLAGS.mark_as_parsed()

@@ -3,7 +3,6 @@
 A new core is one line in `CORES`, and every property is then asked of it.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,12 +32,6 @@ ALL_OPTIONS = {
   "layer_norm": True,
   "allocation": "softmax",
 }
-
-
-# For tests that spend their time on compiling rather than computing.
-compile_quickly = functools.partial(
-  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 
 def numbers(rng: np.random.Generator, *shape: int, scale: float) -> np.ndarray:

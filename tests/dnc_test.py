@@ -18,7 +18,7 @@ from dnc_jax.access import (
   TemporalLinkageState,
 )
 from dnc_jax.dnc import DNC, DNCState
-from tests.cores import compile_quickly, make_params, numbers, transform
+from tests.cores import make_params, numbers, transform
 
 T, B, I, O, H = 5, 2, 3, 4, 6
 N, W, R = 7, 3, 2  # I = W: an input is a word.
@@ -41,7 +41,7 @@ def draw(*shape, seed=0, scale=1.0):
 
 
 def run(network, params, *arguments):
-  return compile_quickly(network.apply)(params, *arguments)
+  return jax.jit(network.apply)(params, *arguments)
 
 
 def lstm():
@@ -157,7 +157,7 @@ class WiringTest(parameterized.TestCase):
     state = DNCState(words[:, None], (), hk.LSTMState(hidden, cell))
     params = make_params(network, inputs, state)
     other = state.access_output.at[0].add(0.5)
-    apply = compile_quickly(network.apply)
+    apply = jax.jit(network.apply)
     outputs, _ = apply(params, inputs, state)
     changed, _ = apply(params, inputs, state._replace(access_output=other))
     np.testing.assert_array_equal(
@@ -365,7 +365,7 @@ class GradientsTest(parameterized.TestCase):
     inputs = draw(T, B, I)
     params = make_params(network, inputs)
 
-    @compile_quickly
+    @jax.jit
     def gradients(params, inputs, state):
       def loss(*arguments):
         outputs, states = network.apply(*arguments)

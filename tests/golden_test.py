@@ -20,6 +20,7 @@ from dnc_jax.access import AccessState, TemporalLinkageState
 from dnc_jax.config import make_core
 from dnc_jax.dnc import DNCState
 from tests import reference_network
+from tests.compiling import compile_fully
 from tests.float64 import Float64TestCase
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
@@ -158,7 +159,7 @@ class GoldenTest(Float64TestCase):
   def test_outputs_and_states_are_deepminds(self, name):
     _, arrays = _load(name)
     unroll, params, inputs = _unroll(name)
-    outputs, states = jax.jit(unroll)(params, inputs)
+    outputs, states = compile_fully(unroll)(params, inputs)
     self.assertEqual(outputs.dtype, jnp.float64)
     self._assert_close(outputs, arrays["outputs"], 1e-10, "outputs")
     expected = _below(arrays, "state/")
@@ -176,7 +177,7 @@ class GoldenTest(Float64TestCase):
     def loss(params, inputs):
       return jnp.sum(unroll(params, inputs)[0] * arrays["cotangent"])
 
-    gradients, input_gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))(
+    gradients, input_gradient = compile_fully(jax.grad(loss, argnums=(0, 1)))(
       params, inputs
     )
     expected = _below(arrays, "grads/")
@@ -192,7 +193,7 @@ class GoldenTest(Float64TestCase):
     _, arrays = _load(name)
     with jax.enable_x64(False):
       unroll, params, inputs = _unroll(name, dtype="float32")
-      outputs, _ = jax.jit(unroll)(params, inputs)
+      outputs, _ = compile_fully(unroll)(params, inputs)
     self.assertEqual(outputs.dtype, jnp.float32)
     self._assert_close(outputs, arrays["outputs"], 1e-4, "outputs")
 

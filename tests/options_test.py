@@ -11,7 +11,7 @@ from absl.testing import absltest, parameterized
 import dnc_jax
 from dnc_jax import addressing, losses, training
 from dnc_jax.config import ModelConfig
-from tests.cores import compile_quickly, numbers
+from tests.cores import numbers
 
 T, B, I = 4, 3, 5
 CONFIG = ModelConfig(
@@ -58,7 +58,7 @@ def loss_and_gradients(config, seed=0):
     _, scores = training._attempt(config, losses.bits, params, batch(), key)
     return scores.loss
 
-  return compile_quickly(jax.value_and_grad(loss))(params)
+  return jax.jit(jax.value_and_grad(loss))(params)
 
 
 class OptionsTest(parameterized.TestCase):
@@ -119,8 +119,8 @@ class BypassDropoutTest(absltest.TestCase):
     params = network.init(jax.random.key(0), inputs)
     plain = self.network(bypass_dropout=0)
     np.testing.assert_array_equal(
-      compile_quickly(network.apply)(params, None, inputs),
-      compile_quickly(plain.apply)(params, None, inputs),
+      jax.jit(network.apply)(params, None, inputs),
+      jax.jit(plain.apply)(params, None, inputs),
     )
 
   def test_what_is_dropped(self):

@@ -1,5 +1,7 @@
 """Products with gradients of their own, against those without."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,19 +96,20 @@ class WholeNetworkTest(absltest.TestCase):
     forward = training.make_forward(config)
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.normal(size=(3, 2, 4)), jnp.float32)
-    params = forward.init(jax.random.key(0), inputs)
+    params = jax.jit(forward.init)(jax.random.key(0), inputs)
 
-    def loss(params):
+    @jax.jit
+    @jax.grad
+    def gradient(params):
       return (forward.apply(params, inputs) ** 2).sum()
 
-    direction = jax.tree.map(jnp.ones_like, params)
-    gradient, product = jax.jvp(jax.grad(loss), (params,), (direction,))
-    del gradient
+    direction = jax.tree.map(np.ones_like, params)
+    _, product = jax.jit(functools.partial(jax.jvp, gradient))(
+      (params,), (direction,)
+    )
     step = 1e-2
     ahead, behind = (
-      jax.grad(loss)(
-        jax.tree.map(lambda x, d, s=s: x + s * d, params, direction)
-      )
+      gradient(jax.tree.map(lambda x, d, s=s: x + s * d, params, direction))
       for s in (step, -step)
     )
     for ours, front, back in zip(

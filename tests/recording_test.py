@@ -15,7 +15,6 @@ from tests.cores import (
   MEMORY_SIZE,
   NUM_READS,
   WORD_SIZE,
-  compile_quickly,
   make_params,
   numbers,
   transform,
@@ -54,7 +53,7 @@ def recording(make, **asked):
 def run(make, inputs, **asked):
   network = recording(make, **asked)
   params = make_params(network, inputs)
-  return params, compile_quickly(network.apply)(params, inputs)
+  return params, jax.jit(network.apply)(params, inputs)
 
 
 def over_slots(slots, weights, size):
@@ -80,7 +79,7 @@ class RecordingTest(parameterized.TestCase):
     params, recorded = run(make, inputs, **EVERYTHING)
     plain = transform(unroll)
     chex.assert_trees_all_equal_shapes(make_params(plain, inputs), params)
-    logits, last = compile_quickly(plain.apply)(params, inputs)
+    logits, last = jax.jit(plain.apply)(params, inputs)
     chex.assert_trees_all_close(recorded.logits, logits, rtol=1e-5, atol=1e-6)
     for quantity in jax.tree.leaves(recorded.trace):
       self.assertEqual(quantity.shape[:2], (T, B))
@@ -104,8 +103,8 @@ class RecordingTest(parameterized.TestCase):
     params = make_params(forward, inputs)
     chex.assert_trees_all_equal_shapes(make_params(network, inputs), params)
     np.testing.assert_allclose(
-      compile_quickly(network.apply)(params, inputs).logits,
-      compile_quickly(forward.apply)(params, inputs),
+      jax.jit(network.apply)(params, inputs).logits,
+      jax.jit(forward.apply)(params, inputs),
       rtol=1e-5,
       atol=1e-6,
     )
@@ -197,7 +196,7 @@ class RecordingTest(parameterized.TestCase):
 
     inputs = inputs_of(name)
     params, (_, trace) = run(make, inputs, memory=True)
-    _, states = compile_quickly(transform(unroll).apply)(params, inputs)
+    _, states = jax.jit(transform(unroll).apply)(params, inputs)
     state = jax.tree.map(np.asarray, states.access_state)
     told = {
       "read": (state.read_slots, state.read_weights),

@@ -21,7 +21,6 @@ from dnc_jax.sparse_links import SparseLinkageState
 from tests.cores import (
   CORES,
   MEMORY_SIZE,
-  compile_quickly,
   make_params,
   transform,
 )
@@ -84,7 +83,7 @@ def make_network(name, memory_size=MEMORY_SIZE) -> Network:
     resets=resets,
     state=state,
     apply=unroll.apply,
-    compiled=compile_quickly(unroll.apply),
+    compiled=jax.jit(unroll.apply),
     step=transform(
       lambda inputs, state: CORES[name].make(memory_size)(inputs, state)
     ).apply,
@@ -203,7 +202,7 @@ class RecurrenceTest(parameterized.TestCase):
     def unroll(inputs, state):
       return hk.static_unroll(CORES[name].make(MEMORY_SIZE), inputs, state)
 
-    unroll = compile_quickly(transform(unroll).apply)
+    unroll = jax.jit(transform(unroll).apply)
     early = jax.tree.map(lambda x: x[:2], n.inputs)
     late = jax.tree.map(lambda x: x[2:], n.inputs)
     first, state = unroll(n.params, early, n.state)
@@ -237,7 +236,7 @@ class RecurrenceTest(parameterized.TestCase):
   def test_gradients_are_finite_and_reach_all_parameters_and_inputs(self, name):
     n = make_network(name)
 
-    @compile_quickly
+    @jax.jit
     @functools.partial(jax.grad, allow_int=True)
     def gradients(arguments):
       outputs, _ = n.step(*arguments)

@@ -1,6 +1,7 @@
 """What tests of resuming share."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from unittest import mock
@@ -141,22 +142,31 @@ FLAGS = (
 )
 
 
-_make_update = training.make_update
+_make = {
+  name: getattr(training, name) for name in ("make_update", "make_updates")
+}
 
 
-_updates = {}
+_made = {}
 
 
 _likes = {}
 
 
-def make_update_once(config, optimiser, objective, seed=0):
-  """Returns what `training.make_update` does, the same object each time."""
+def make_once(name, config, optimiser, objective, *seed):
+  """Returns what a function of `training` does, the same object each time."""
+  # Of seeds, all that is dropped.
+  if seed and not config.bypass_dropout:
+    seed = (0,)
   # Two objectives of one kind are two objects.
-  key = config, optimiser, getattr(objective, "func", objective), seed
-  if key not in _updates:
-    _updates[key] = _make_update(config, optimiser, objective, seed)
-  return _updates[key]
+  kind = getattr(objective, "func", objective)
+  key = name, config, optimiser, kind, *seed
+  if key not in _made:
+    _made[key] = _make[name](config, optimiser, objective, *seed)
+  return _made[key]
+
+
+make_forward_once = functools.cache(training.make_forward)
 
 
 def train(config, folder, *stops, checkpoint_interval=-1, show=None):
@@ -235,7 +245,11 @@ class ResumeTestCase(parameterized.TestCase):
     super().setUpClass()
     for patch in (
       # To compile takes longer than all else.
-      mock.patch.object(training, "make_update", make_update_once),
+      *(
+        mock.patch.object(training, name, functools.partial(make_once, name))
+        for name in _make
+      ),
+      mock.patch.object(training, "make_forward", make_forward_once),
       mock.patch.dict(traversal.LESSONS, {"tiny": TINY_LESSONS}),
       mock.patch.dict(shortest_path.LESSONS, {"tiny": TINY_LESSONS[:1]}),
       mock.patch.dict(tasks.TASKS, {"ladder": Ladder}),

@@ -185,7 +185,7 @@ class InProcessTest(ResumeTestCase):
     assert_same_run(REPEAT_COPY, self.folder, unbroken)
 
   @parameterized.parameters(
-    (0, -1), (5, -1), (REPORT_INTERVAL, -1), (7, 8), (8, 4), (11, 5)
+    (0, -1), (5, -1), (REPORT_INTERVAL, -1), (7, 8), (8, 4), (11, 5), (12, -1)
   )
   def test_a_loss_that_is_not_finite(self, bad, checkpoint_interval):
     steps = 13

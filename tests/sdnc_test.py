@@ -12,7 +12,7 @@ import dnc_jax
 from dnc_jax import addressing, sdnc, sparse_links
 from tests import references
 from tests import sparse_references as slow
-from tests.cores import compile_quickly, transform
+from tests.cores import transform
 from tests.float64 import Float64TestCase
 
 T, B, N, W, HIDDEN = 8, 2, 6, 3, 4
@@ -91,7 +91,7 @@ class ReferenceTest(Float64TestCase):
   def test_words_and_states_match(self, heads, count, link_size):
     net = network(heads, count, link_size)
     params, inputs = draw(net, heads)
-    words, states = compile_quickly(net.apply)(params, inputs)
+    words, states = jax.jit(net.apply)(params, inputs)
     linear = params["sdnc_access/interface"]
     interface = inputs @ linear["w"] + linear["b"]
     close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
@@ -128,7 +128,7 @@ class ReferenceTest(Float64TestCase):
 
   def test_slots_of_a_head_differ(self):
     net = network(2, 2, 3)
-    slots = compile_quickly(net.apply)(*draw(net, 2))[1].read_slots
+    slots = jax.jit(net.apply)(*draw(net, 2))[1].read_slots
     self.assertTrue(np.all(slots[..., 0] != slots[..., 1]))
 
 
@@ -182,7 +182,7 @@ class GradientTest(Float64TestCase):
     params, inputs = draw(net, heads, seed=1)
 
     def gradients(words):
-      return compile_quickly(
+      return jax.jit(
         jax.grad(lambda *x: jnp.sum(jnp.sin(words(*x))), argnums=(0, 1))
       )(params["sdnc_access/interface"], inputs)
 
@@ -207,7 +207,7 @@ class GradientTest(Float64TestCase):
       (_, backward), (_, forward) = sdnc.follow(slots + 1, reads, state.links)
       return jnp.sum(backward) + 2 * jnp.sum(forward)
 
-    of_weights, of_reads = compile_quickly(
+    of_weights, of_reads = jax.jit(
       jax.grad(functools.partial(transform(loss).apply, {}), argnums=(0, 1))
     )(jnp.full((2, 2), 0.4), jnp.full((1, 1, 2), 0.5))
     self.assertFalse(np.any(of_weights))

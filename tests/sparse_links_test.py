@@ -11,7 +11,7 @@ from absl.testing import absltest, parameterized
 from dnc_jax import addressing, sparse_links
 from dnc_jax.sparse_links import SparseLinkage
 from tests import sparse_references
-from tests.cores import compile_quickly, transform
+from tests.cores import transform
 from tests.float64 import Float64TestCase
 
 T, B, H, N = 20, 2, 2, 7
@@ -38,7 +38,7 @@ def unroll(slots, weights, **options):
 
     return hk.dynamic_unroll(step, inputs, linkage.initial_state(B))[0]
 
-  return compile_quickly(transform(run).apply)({}, (slots, weights))
+  return jax.jit(transform(run).apply)({}, (slots, weights))
 
 
 def matrices(links):

@@ -11,7 +11,6 @@ from absl.testing import absltest, parameterized
 from dnc_jax import losses, training
 from dnc_jax.config import ModelConfig
 from tests.compiled import copies_in_loops, temporary_bytes
-from tests.cores import compile_quickly
 
 SPARSE = ("sam", "sdnc")
 SMALL = ModelConfig(
@@ -43,9 +42,9 @@ def make_update(config):
 
 
 class TrainingTest(parameterized.TestCase):
-  def test_what_is_kept_does_not_grow_with_slots(self):
-    # Of sam, sam_test has it.
-    config = config_of("sdnc")
+  @parameterized.parameters(*SPARSE)
+  def test_what_is_kept_does_not_grow_with_slots(self, core):
+    config = config_of(core)
     update: Any = make_update(config)
     state = training.init_state(config, OPTIMISER, 2, seed=0)
     num_slots = 2**14
@@ -101,7 +100,7 @@ class TrainingTest(parameterized.TestCase):
           logits = training.make_forward(config).apply(params, bits.inputs)
           return losses.bits(logits, bits.targets, bits.mask).loss
 
-        gradients.append(compile_quickly(jax.grad(loss))(params))
+        gradients.append(jax.jit(jax.grad(loss))(params))
     jax.tree.map(
       lambda *x: np.testing.assert_allclose(*x, rtol=1e-3, atol=1e-5),
       *gradients,

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from dnc_jax.training import OptimiserConfig
 from scripts.loop import carry_on
 from scripts.run import Run
 from tests import processes
@@ -22,18 +23,21 @@ from tests.resume_case import (
 )
 from tests.script_case import ScriptTestCase
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
+SMOOTH = OptimiserConfig("rmsprop", 0.05)
 
 
 def with_seed(config, seed):
   return dataclasses.replace(config, seed=seed)
 
 
-def train_together(config, root, *stops, checkpoint_interval=-1, **options):
+def train_together(
+  config, root, *stops, seeds=SEEDS, checkpoint_interval=-1, **options
+):
   """Trains seeds to each of the stops, each time with new objects."""
   shown = mock.Mock()
   for stop in stops:
-    runs = [Run(with_seed(config, seed), root / str(seed)) for seed in SEEDS]
+    runs = [Run(with_seed(config, seed), root / str(seed)) for seed in seeds]
     try:
       carry_on(
         runs,
@@ -62,7 +66,9 @@ class TogetherTest(ResumeTestCase):
   # In these, lessons differ in length or slots, and seeds in their lessons.
   @parameterized.parameters("dropped", "ladder", "traversal", "routes")
   def test_the_same_as_alone_but_for_rounding(self, name):
-    config, steps = CONFIGS[name], STEPS[name]
+    # Adam would make a step of a gradient that is nothing but rounding.
+    config = dataclasses.replace(CONFIGS[name], optimiser=SMOOTH)
+    steps = STEPS[name]
     train_together(config, self.root / "both", steps)
     for seed in SEEDS:
       train(with_seed(config, seed), self.root / "alone", steps)
@@ -90,9 +96,8 @@ class TogetherTest(ResumeTestCase):
       restore(with_seed(config, seed), self.root / str(seed))[1].params
       for seed in SEEDS
     ]
-    first = [jax.tree.leaves(x)[-1] for x in params]
-    self.assertFalse(np.array_equal(first[0], first[1]))
-    self.assertFalse(np.array_equal(first[1], first[2]))
+    first, second = (jax.tree.leaves(x)[-1] for x in params)
+    self.assertFalse(np.array_equal(first, second))
 
   @parameterized.parameters(("ladder", 4), ("traversal", 2))
   def test_stops_anywhere(self, name, checkpoint_interval):
@@ -142,27 +147,31 @@ class TogetherTest(ResumeTestCase):
       restore(with_seed(config, seed), self.root / str(seed))[0]
       for seed in SEEDS
     ]
-    self.assertEqual(steps, [9, 4, 9])
+    self.assertEqual(steps, [9, 4])
 
-  def test_one_fails_and_the_others_go_on(self):
+  def test_two_fail_and_the_other_goes_on(self):
     config, real = CONFIGS["repeat_copy"], Run.batch
 
     def batch(run, step):
       drawn, slots = real(run, step)
-      if run.config.seed == 1 and step == 2:
+      if (run.config.seed, step) in ((1, 2), (2, 4)):
         drawn = drawn._replace(inputs=drawn.inputs * np.nan)
       return drawn, slots
 
     with (
       mock.patch.object(Run, "batch", batch),
-      self.assertRaisesRegex(FloatingPointError, "Seed 1: .*at step 3 is not"),
+      self.assertRaisesRegex(
+        FloatingPointError,
+        r"^Seed 1: .*at step 3 is not .*\. Seed 2: .*at step 5 is not .*\.$",
+      ),
     ):
-      train_together(config, self.root, 7)
+      train_together(config, self.root, 7, seeds=(1, 2, 0))
     found = [
-      restore(with_seed(config, seed), self.root / str(seed)) for seed in SEEDS
+      restore(with_seed(config, seed), self.root / str(seed))
+      for seed in range(3)
     ]
-    self.assertEqual([x[0] for x in found], [7, 2, 7])
-    for leaf in jax.tree.leaves(found[1][1]):
+    self.assertEqual([x[0] for x in found], [7, 2, 4])
+    for leaf in jax.tree.leaves([x[1] for x in found]):
       self.assertTrue(np.all(np.isfinite(leaf)))
 
   def test_shows_the_mean(self):
