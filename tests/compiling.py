@@ -36,8 +36,10 @@ def compile_soon() -> None:
   os.environ["XLA_FLAGS"] = _TEXT if known.returncode == 0 else ""
 
 
-def compile_fully(function: Callable[..., Any]) -> Any:
+def compile_fully(function: Callable[..., Any], **settings: Any) -> Any:
   """Returns what `jax.jit` does for users."""
   quick = os.environ.get("XLA_FLAGS") == _TEXT
   options = {name: full for name, (_, full) in _FLAGS.items()}
-  return jax.jit(function, compiler_options=options if quick else None)
+  return jax.jit(
+    function, compiler_options=options if quick else None, **settings
+  )

@@ -17,3 +17,17 @@ def pytest_configure(config):
   del config
   compile_soon()
   flags.FLAGS.mark_as_parsed()
+
+
+# A file stays with one worker, so those that take longest come first.
+_LONGEST = ("pretrained_test", "recurrence_test", "compare_test")
+
+
+def pytest_collection_modifyitems(items):
+  """Orders files by how long they take."""
+
+  def order(item):
+    name = item.path.stem
+    return _LONGEST.index(name) if name in _LONGEST else len(_LONGEST)
+
+  items.sort(key=order)
