@@ -7,6 +7,7 @@ from dnc_jax.access import (
   TemporalLinkage,
   TemporalLinkageState,
 )
+from dnc_jax.backward import unroll_in_chunks
 from dnc_jax.baselines import GRU, LSTM, Baseline, BaselineState
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.controllers import DeepLSTM, DeepLSTMState, FeedForward
@@ -58,5 +59,6 @@ __all__ = [
   "make_core",
   "record",
   "reset_read_heads",
+  "unroll_in_chunks",
   "widen_words",
 ]

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dnc_jax import _allocation
+from dnc_jax import backward
 from dnc_jax._checks import one_of
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.interaction import Acting, ActingState, Environment, Episodes
@@ -29,9 +29,6 @@ OPTIMISERS = ("rmsprop", "adam")
 # Over long sequences gradients can grow by a factor each step. The squares of
 # larger ones overflow float32, and they could not be shortened by their norm.
 _LARGEST_GRADIENT = 1e15
-
-# Numbers in the memories and links of a batch, up to which they are small.
-_SMALL = 2**14
 
 
 class TrainState(NamedTuple):
@@ -64,6 +61,9 @@ class OptimiserConfig:
     warmup_steps: Updates over which the learning rate grows from 0, at least 0.
     decay_steps: Updates, after those, over which it falls along a cosine to a
       hundredth; 0 for none.
+    chunk_length: Steps of a sequence of which the backward pass holds at a time
+      what it needs, as `backward.unroll_in_chunks`; 0 for all. What a step
+      computes is the same but for rounding.
   """
 
   optimiser: str = "rmsprop"
@@ -72,6 +72,7 @@ class OptimiserConfig:
   max_grad_norm: float = 50.0
   warmup_steps: int = 0
   decay_steps: int = 0
+  chunk_length: int = 0
 
   def __post_init__(self):
     """Checks every field.
@@ -86,7 +87,7 @@ class OptimiserConfig:
           f"{name} must be more than 0, got {getattr(self, name)}. It must "
           "also be finite."
         )
-    for name in ("warmup_steps", "decay_steps"):
+    for name in ("warmup_steps", "decay_steps", "chunk_length"):
       if getattr(self, name) < 0:
         raise ValueError(
           f"{name} must be at least 0, got {getattr(self, name)}."
@@ -118,61 +119,44 @@ def make_optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
   return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), update)
 
 
-def is_small(config: ModelConfig, batch_size: int) -> bool:
-  """Returns whether a step does so little that its overhead is what counts.
-
-  Memories and links then fit into a processor's nearest cache; measured in
-  docs/performance.md.
-
-  >>> is_small(ModelConfig(output_size=5, memory_size=16), batch_size=16)
-  True
-  >>> is_small(ModelConfig(output_size=5, memory_size=64), batch_size=16)
-  False
-
-  Args:
-    config: The model.
-    batch_size: B, sequences that it goes through at a time.
-  """
-  slots = config.memory_size
-  if config.core == "none":
-    return True
-  lists = 4 * min(config.link_size, slots)
-  links = 0
-  if config.core == "sdnc":
-    links = lists
-  elif config.core == "dnc":
-    links = {"off": 0, "sparse": lists}.get(config.links, slots)
-    links *= config.num_writes
-  return batch_size * slots * (config.word_size + links) <= _SMALL
-
-
-def make_forward(config: ModelConfig) -> hk.Transformed:
+def make_forward(config: ModelConfig, chunk_length: int = 0) -> hk.Transformed:
   """Returns the model over whole sequences, from inputs to logits.
 
-  Unless memories are small or sparse, only matrix products with parameters and
-  the order of the slots are kept of each step for the backward pass; all else
-  is computed again there, which is faster on a CPU than keeping it and takes a
-  fraction of the memory. Of sam and sdnc are kept the words read, and all else
-  that does not grow with the number of slots.
+  Of a step is kept for the backward pass what `backward.recompute` says; of sam
+  and sdnc the words read, and all else that does not grow with the number of
+  slots.
 
   Args:
     config: What the model is made of.
+    chunk_length: See `OptimiserConfig`.
 
   Returns:
     ``init(key, inputs)`` and ``apply(params, inputs)``, inputs ``[T, B, I]``,
     logits ``[T, B, O]``, from the initial state.
   """
-  return hk.without_apply_rng(_forward(config))
+  return hk.without_apply_rng(_forward(config, chunk_length))
 
 
-def _forward(config: ModelConfig) -> hk.Transformed:
+def _unroll(
+  core: hk.RNNCore, inputs: Any, state: Any, chunk_length: int
+) -> tuple[Any, Any]:
+  """Unrolls in chunks, if they have a length."""
+  if chunk_length:
+    return backward.unroll_in_chunks(core, inputs, state, chunk_length)
+  return hk.dynamic_unroll(core, inputs, state)
+
+
+def _forward(config: ModelConfig, chunk_length: int) -> hk.Transformed:
   """Returns `make_forward`'s model, to be applied with a key or None."""
 
   def forward(inputs: jax.Array) -> jax.Array:
     core = make_core(config)
     batch_size = inputs.shape[1]
-    outputs, _ = hk.dynamic_unroll(
-      _remat(core, config, batch_size), inputs, core.initial_state(batch_size)
+    outputs, _ = _unroll(
+      backward.recompute(core, config, batch_size),
+      inputs,
+      core.initial_state(batch_size),
+      chunk_length,
     )
     return cast(jax.Array, outputs)
 
@@ -180,7 +164,7 @@ def _forward(config: ModelConfig) -> hk.Transformed:
 
 
 def make_rollout(
-  config: ModelConfig, environment: Environment
+  config: ModelConfig, environment: Environment, chunk_length: int = 0
 ) -> hk.Transformed:
   """Returns the model acting over whole episodes, from `Episodes` to outcomes.
 
@@ -190,51 +174,34 @@ def make_rollout(
   Args:
     config: What the model is made of.
     environment: What it acts in.
+    chunk_length: See `OptimiserConfig`.
 
   Returns:
     ``init(key, episodes)`` and ``apply(params, episodes)``, which gives logits
     ``[T, B, O]`` and the environment's outcomes ``[T, B, ...]``.
   """
-  return hk.without_apply_rng(_rollout(config, environment))
+  return hk.without_apply_rng(_rollout(config, environment, chunk_length))
 
 
-def _rollout(config: ModelConfig, environment: Environment) -> hk.Transformed:
+def _rollout(
+  config: ModelConfig, environment: Environment, chunk_length: int
+) -> hk.Transformed:
   """Returns `make_rollout`'s model, to be applied with a key or None."""
 
   def rollout(episodes: Episodes) -> tuple[jax.Array, Any]:
     core = make_core(config)
     batch_size = episodes.inputs.shape[1]
     acting = Acting(
-      _remat(core, config, batch_size), environment, episodes.world
+      backward.recompute(core, config, batch_size), environment, episodes.world
     )
     state = ActingState(
       core.initial_state(batch_size), environment.start(episodes.world)
     )
     steps = (episodes.inputs, episodes.mask, episodes.coins)
-    answers, _ = hk.dynamic_unroll(acting, steps, state)
+    answers, _ = _unroll(acting, steps, state, chunk_length)
     return cast(tuple[jax.Array, Any], answers)
 
   return hk.transform(rollout)
-
-
-def _remat(core: hk.RNNCore, config: ModelConfig, batch_size: int) -> Any:
-  """Returns the core, computing again in the backward pass what it may.
-
-  Sparse cores keep little as they are. To compute again what a step did, it
-  must be kept what the memory was before it: all of it, for each step.
-  """
-  if is_small(config, batch_size) or config.core in ("sam", "sdnc"):
-    return core
-  policies = jax.checkpoint_policies
-  return hk.remat(
-    core,
-    policy=policies.save_from_both_policies(
-      policies.dots_with_no_batch_dims_saveable,
-      policies.save_only_these_names(_allocation.ORDER),
-    ),
-    # A scan's body is not merged with its backward pass: nothing is lost.
-    prevent_cse=False,
-  )
 
 
 def init_state(
@@ -358,7 +325,9 @@ def _make_one_update(
       key = jax.random.fold_in(jax.random.key(seed), step)
 
     def loss(params: hk.Params) -> tuple[jax.Array, Scores]:
-      _, scores = _attempt(model, goal, params, batch, key)
+      _, scores = _attempt(
+        model, goal, params, batch, key, optimiser.chunk_length
+      )
       return scores.loss, scores
 
     gradients, scores = jax.grad(loss, has_aux=True)(state.params)
@@ -413,6 +382,7 @@ def _attempt(
   params: hk.Params,
   batch: Batch | Episodes,
   key: jax.Array | None = None,
+  chunk_length: int = 0,
 ) -> tuple[Any, Scores]:
   """Returns what a model does with a batch, and its scores.
 
@@ -420,9 +390,11 @@ def _attempt(
   """
   if isinstance(batch, Episodes):
     environment = cast(Environment, goal)
-    _, outcomes = _rollout(config, environment).apply(params, key, batch)
+    rollout = _rollout(config, environment, chunk_length)
+    _, outcomes = rollout.apply(params, key, batch)
     return outcomes, environment.scores(outcomes)
-  logits = _forward(config).apply(params, key, batch.inputs)
+  forward = _forward(config, chunk_length)
+  logits = forward.apply(params, key, batch.inputs)
   return logits, cast(Objective, goal)(logits, batch.targets, batch.mask)
 
 

@@ -44,6 +44,12 @@ SIZES = {
     ("repeats", 5, "Timed calls of each function."),
   )
 }
+CHUNK_LENGTH = flags.DEFINE_integer(
+  "chunk_length",
+  0,
+  "Steps of which the backward pass holds at a time what it needs; 0 for all.",
+  lower_bound=0,
+)
 MOST_BYTES = flags.DEFINE_integer(
   "most_bytes",
   2**32,
@@ -222,7 +228,7 @@ def main(argv: Sequence[str]) -> int:
     raise ValueError(
       f"json must be a file in a folder that there is, got {str(path)!r}."
     )
-  optimiser = OptimiserConfig(OPTIMISER.value)
+  optimiser = OptimiserConfig(OPTIMISER.value, chunk_length=CHUNK_LENGTH.value)
   rows: list[Row] = []
   print(head(), flush=True)
   for cell in grid:
@@ -243,6 +249,7 @@ def main(argv: Sequence[str]) -> int:
           **sizes,
           "most_bytes": MOST_BYTES.value,
           "optimizer": OPTIMISER.value,
+          "chunk_length": CHUNK_LENGTH.value,
           "clock": CLOCK.value,
         },
       )

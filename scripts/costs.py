@@ -179,7 +179,10 @@ def measure(
     training.state_bytes(cell.config),
     kept,
   )
-  needed = cell.batch_size * row.state_bytes + cell.num_steps * kept
+  states = cell.batch_size * row.state_bytes
+  chunk = optimiser.chunk_length or cell.num_steps
+  chunks, held = cell.num_steps // chunk, min(chunk, cell.num_steps)
+  needed = max(chunks, 1) * states + held * kept
   if needed > most_bytes:
     return row._replace(skipped=_too_much(needed, most_bytes))
 

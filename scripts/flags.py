@@ -145,6 +145,12 @@ def define_training_flags() -> None:
     "Iterations after the warm-up over which it falls along a cosine to a "
     "hundredth; 0 for none.",
   )
+  flags.DEFINE_integer(
+    "chunk_length",
+    0,
+    "Steps of a sequence of which the backward pass holds at a time what it "
+    "needs, for long sequences; 0 for all.",
+  )
   flags.DEFINE_integer("batch_size", 16, "Sequences in a batch.")
   flags.DEFINE_integer(
     "length_multiple",
@@ -347,6 +353,7 @@ def run_config() -> RunConfig:
       max_grad_norm=FLAGS.max_grad_norm,
       warmup_steps=FLAGS.warmup_steps,
       decay_steps=FLAGS.decay_steps,
+      chunk_length=FLAGS.chunk_length,
     ),
     batch_size=FLAGS.batch_size,
     seed=FLAGS.seed,

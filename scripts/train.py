@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import jax
 from absl import flags
 
-from dnc_jax import training
+from dnc_jax import backward
 from scripts import flags as shared
 from scripts.loop import carry_on
 from scripts.progress import Progress
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
   config = shared.run_config()
   folder = shared.checkpoint_dir()
   seeds = _seeds()
-  if training.is_small(config.model, config.batch_size):
+  if backward.is_small(config.model, config.batch_size):
     # XLA's CPU backend reads this when it starts: threads that hand each other
     # tiny pieces of work are slower than one (docs/performance.md).
     os.environ.setdefault("NPROC", "1")

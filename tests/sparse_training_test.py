@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from dnc_jax import losses, training
+from dnc_jax import backward, losses, training
 from dnc_jax.config import ModelConfig
 from tests.compiled import copies_in_loops, temporary_bytes
 
@@ -49,7 +49,7 @@ class TrainingTest(parameterized.TestCase):
     state = training.init_state(config, OPTIMISER, 2, seed=0)
     num_slots = 2**14
     self.assertFalse(
-      training.is_small(dataclasses.replace(config, memory_size=num_slots), 1)
+      backward.is_small(dataclasses.replace(config, memory_size=num_slots), 1)
     )
     short, long = (
       update.lower(state, batch(steps, 1), 0, num_slots).compile()
@@ -94,7 +94,7 @@ class TrainingTest(parameterized.TestCase):
     bits = batch(4, 2)
     gradients = []
     for small in (True, False):
-      with mock.patch.object(training, "is_small", return_value=small):
+      with mock.patch.object(backward, "is_small", return_value=small):
 
         def loss(params):
           logits = training.make_forward(config).apply(params, bits.inputs)
@@ -117,7 +117,7 @@ class TrainingTest(parameterized.TestCase):
   )
   def test_links_count_for_what_is_small(self, core, links, slots, small):
     config = config_of(core, links=links, memory_size=slots, word_size=16)
-    self.assertEqual(training.is_small(config, 1), small)
+    self.assertEqual(backward.is_small(config, 1), small)
 
 
 if __name__ == "__main__":
