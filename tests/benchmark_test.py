@@ -69,6 +69,18 @@ class SkippingTest(parameterized.TestCase):
     self.assertIsNotNone(row.skipped)
     self.assertNotEqual(row.skipped, by_count.skipped)
 
+  def test_by_what_is_held_of_a_chunk(self):
+    cell = cell_of("dnc", num_steps=400)
+    half = 400 * kept("dnc", 16) // 2
+    chunks = training.OptimiserConfig(chunk_length=20)
+    whole, in_chunks = (
+      costs.measure(cell, optimiser, repeats=1, most_bytes=half)
+      for optimiser in (OPTIMISER, chunks)
+    )
+    self.assertIsNotNone(whole.skipped)
+    self.assertIsNone(in_chunks.skipped)
+    self.assertIsNotNone(in_chunks.update)
+
 
 def row_of(num_steps, forward_ms, update_ms):
   forward, update = (
