@@ -41,9 +41,11 @@ SIZES = {
     ("num_read_heads", 4, "Read heads."),
     ("sparsity", 4, "Slots that a head of a sam or sdnc reads."),
     ("link_size", 8, "Links of a slot each way, of an sdnc or sparse links."),
-    ("repeats", 5, "Timed calls of each function."),
   )
 }
+REPEATS = flags.DEFINE_integer(
+  "repeats", 5, "Timed calls of each function.", lower_bound=1
+)
 CHUNK_LENGTH = flags.DEFINE_integer(
   "chunk_length",
   0,
@@ -236,7 +238,7 @@ def main(argv: Sequence[str]) -> int:
       costs.measure(
         cell,
         optimiser,
-        repeats=sizes["repeats"],
+        repeats=REPEATS.value,
         most_bytes=MOST_BYTES.value,
         clock=CLOCK.value,
       )
@@ -247,6 +249,7 @@ def main(argv: Sequence[str]) -> int:
         rows,
         {
           **sizes,
+          "repeats": REPEATS.value,
           "most_bytes": MOST_BYTES.value,
           "optimizer": OPTIMISER.value,
           "chunk_length": CHUNK_LENGTH.value,
