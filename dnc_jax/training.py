@@ -63,7 +63,7 @@ class OptimiserConfig:
       hundredth; 0 for none.
     chunk_length: Steps of a sequence of which the backward pass holds at a time
       what it needs, as `backward.unroll_in_chunks`; 0 for all. What a step
-      computes is the same but for rounding.
+      computes is the same but for rounding; what it drops is drawn otherwise.
   """
 
   optimiser: str = "rmsprop"

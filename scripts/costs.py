@@ -180,9 +180,8 @@ def measure(
     kept,
   )
   states = cell.batch_size * row.state_bytes
-  chunk = optimiser.chunk_length or cell.num_steps
-  chunks, held = cell.num_steps // chunk, min(chunk, cell.num_steps)
-  needed = max(chunks, 1) * states + held * kept
+  chunk = min(optimiser.chunk_length or cell.num_steps, cell.num_steps)
+  needed = cell.num_steps // chunk * states + chunk * kept
   if needed > most_bytes:
     return row._replace(skipped=_too_much(needed, most_bytes))
 

@@ -1,8 +1,8 @@
 """How tests compile: soon rather than well, as what they compute is tiny.
 
-It makes a core's gradient ready ten times sooner, and the whole suite two to
-three times. With ``XLA_FLAGS`` in the environment, were it empty, tests compile
-as that says; ``compile_fully`` is for what must hold of what users run.
+That of a DNC's gradient took 1.3 s instead of 12.8. With ``XLA_FLAGS`` in the
+environment, were it empty, tests compile as that says; ``compile_fully`` is for
+what must hold of what users run.
 """
 
 import os

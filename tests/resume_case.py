@@ -155,7 +155,7 @@ _likes = {}
 
 def make_once(name, config, optimiser, objective, *seed):
   """Returns what a function of `training` does, the same object each time."""
-  # Of seeds, all that is dropped.
+  # Nothing but what is dropped hangs on the seed.
   if seed and not config.bypass_dropout:
     seed = (0,)
   # Two objectives of one kind are two objects.
