@@ -17,6 +17,9 @@ _WEIGHTED_SUMS = "...rn,...nw->...rw"
 # From so many slots on, single heads are padded.
 _FEWEST_SLOTS_PADDED = 128
 
+# From so many slots on, small operands of large loops are settled.
+_FEWEST_SLOTS_SETTLED = 32
+
 
 def pad_heads(x: jax.Array, num_slots: int) -> jax.Array:
   """Adds a head of zeros to a single one, where there are many slots.
@@ -34,6 +37,32 @@ def pad_heads(x: jax.Array, num_slots: int) -> jax.Array:
   if x.shape[1] > 1 or num_slots < _FEWEST_SLOTS_PADDED:
     return x
   return jnp.concatenate([x, 0 * x], axis=1)
+
+
+def settled(*vectors: jax.Array) -> tuple[jax.Array, ...]:
+  """Returns the vectors as they are, each in memory, where that is faster.
+
+  A large loop that broadcasts a small array has its elements computed again for
+  each of the large one's, from slices of the whole sequence if need be, since
+  XLA's CPU backend pulls what makes it into the loop; and such a loop does not
+  use the processor's vectors. A matrix product it does not pull in, nor does it
+  see through that with 1 on the diagonal.
+
+  Args:
+    *vectors: At least two, of one shape ``[..., N]``.
+  """
+  if vectors[0].shape[-1] < _FEWEST_SLOTS_SETTLED:
+    return vectors
+
+  def product(*vectors: jax.Array) -> tuple[jax.Array, ...]:
+    together = jnp.stack(vectors, axis=-2)
+    one = jnp.eye(len(vectors), dtype=together.dtype)
+    # One for each of the batch, or policies would keep the product.
+    one = jnp.broadcast_to(one, (*together.shape[:-2], *one.shape))
+    together = jnp.einsum("...lk,...kn->...ln", one, together)
+    return tuple(together[..., k, :] for k in range(len(vectors)))
+
+  return jax.lax.platform_dependent(*vectors, cpu=product, default=lambda *x: x)
 
 
 @jax.custom_vjp
@@ -91,19 +120,22 @@ def _outer_backward(operands: _Pair, gradient: jax.Array) -> _Pair:
 def _dots_backward(operands: _Pair, gradient: jax.Array) -> _Pair:
   keys, words = operands
   of_keys = jnp.einsum("...hn,...nw->...hw", gradient, words)
-  of_words = _turned_outer(gradient, keys)
+  of_words = turned_outer(gradient, keys)
   return of_keys.astype(keys.dtype), of_words.astype(words.dtype)
 
 
 def _weighted_sums_backward(operands: _Pair, gradient: jax.Array) -> _Pair:
   weights, words = operands
   of_weights = jnp.einsum("...rw,...nw->...rn", gradient, words)
-  of_words = _turned_outer(weights, gradient)
+  of_words = turned_outer(weights, gradient)
   return of_weights.astype(weights.dtype), of_words.astype(words.dtype)
 
 
-def _turned_outer(rows: jax.Array, columns: jax.Array) -> jax.Array:
-  """Returns what `outer` does, having turned the rows in memory first."""
+def turned_outer(rows: jax.Array, columns: jax.Array) -> jax.Array:
+  """Returns what `outer` does, having turned the rows in memory first.
+
+  It has no gradient of its own.
+  """
   # Without a barrier XLA would make one product of both again.
   turned = jax.lax.optimization_barrier(jnp.swapaxes(rows, -1, -2))
   return jnp.einsum("...ik,...kj->...ij", turned, columns)

@@ -9,6 +9,7 @@ Shapes: B sequences in the batch, N slots, W numbers in a slot, R read heads, H
 write heads.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,26 +19,13 @@ import jax.numpy as jnp
 
 from dnc_jax import _interface, _products, addressing, sparse_links
 from dnc_jax._checks import at_least, one_of
+from dnc_jax.linkage import TemporalLinkage, TemporalLinkageState
 from dnc_jax.sharpening import sharpen_links
 from dnc_jax.sparse_links import SparseLinkageState
 
 STRENGTHS = {"softplus": jax.nn.softplus, "oneplus": addressing.oneplus}
 LINKS = ("dense", "stop_gradient", "sparse", "off")
 ALLOCATIONS = ("sort", "softmax")
-
-
-class TemporalLinkageState(NamedTuple):
-  """State of `TemporalLinkage` after a step.
-
-  Attributes:
-    link: ``[b, h, i, j]`` is how much slot i was written right after slot j by
-      head h, in [0, 1]. Shape ``[B, H, N, N]``.
-    precedence_weights: How much each slot was the last to be written, in
-      [0, 1]. Shape ``[B, H, N]``.
-  """
-
-  link: jax.Array  # [B, H, N, N]
-  precedence_weights: jax.Array  # [B, H, N]
 
 
 class AccessState(NamedTuple):
@@ -56,61 +44,6 @@ class AccessState(NamedTuple):
   write_weights: jax.Array  # [B, H, N]
   linkage: TemporalLinkageState | SparseLinkageState | None
   usage: jax.Array  # [B, N]
-
-
-class TemporalLinkage(hk.RNNCore):
-  """Remembers in which order slots were written.
-
-  A step takes write weights ``[B, H, N]`` and gives the new
-  `TemporalLinkageState`, as output and as state. It has no parameters.
-  """
-
-  def __init__(
-    self, memory_size: int, num_writes: int = 1, name: str = "linkage"
-  ):
-    """Makes a linkage.
-
-    Args:
-      memory_size: N, number of slots, at least 1.
-      num_writes: H, number of write heads, at least 1.
-      name: Name of the module.
-
-    Raises:
-      ValueError: A size is below 1.
-    """
-    super().__init__(name=name)
-    self._memory_size = at_least("memory_size", memory_size, 1)
-    self._num_writes = at_least("num_writes", num_writes, 1)
-
-  def __call__(
-    self, inputs: jax.Array, prev_state: TemporalLinkageState
-  ) -> tuple[TemporalLinkageState, TemporalLinkageState]:
-    """Counts this step's writes.
-
-    Args:
-      inputs: Write weights, in [0, 1]. Shape ``[B, H, N]``.
-      prev_state: State of the step before.
-
-    Returns:
-      The new state, twice.
-    """
-    state = TemporalLinkageState(
-      link=addressing.link(
-        prev_state.link, prev_state.precedence_weights, inputs
-      ),
-      precedence_weights=addressing.precedence_weights(
-        prev_state.precedence_weights, inputs
-      ),
-    )
-    return state, state
-
-  def initial_state(self, batch_size: int | None) -> TemporalLinkageState:
-    """Returns the state before anything is written: zeros."""
-    shape = (self._num_writes, self._memory_size)
-    return TemporalLinkageState(
-      link=_zeros(batch_size, *shape, self._memory_size),
-      precedence_weights=_zeros(batch_size, *shape),
-    )
 
 
 class Freeness(hk.RNNCore):
@@ -210,6 +143,7 @@ class MemoryAccess(hk.RNNCore):
     usage_gradient: bool = False,
     links: str = "dense",
     link_size: int = 8,
+    bfloat16_links: bool = False,
     content_mask: bool = False,
     mask_floor: float = 0.1,
     deallocate: bool = False,
@@ -238,6 +172,8 @@ class MemoryAccess(hk.RNNCore):
         up to 70 % of memory by it.
       link_size: K, sparse links of a slot, at least 1; N where it is more. The
         paper found 8 to do, whatever N.
+      bfloat16_links: Stores links in 16 bits instead of 32, which halves most
+        of the state at many slots; a step computes in full. Needs dense links.
       content_mask: Lets each look-up choose which elements of a word to compare
         (Csordás & Schmidhuber, ICLR 2019).
       mask_floor: Least that a masked element counts, in [0, 1]. Csordás &
@@ -275,15 +211,19 @@ class MemoryAccess(hk.RNNCore):
     if link_sharpness and links == "off":
       raise ValueError("link_sharpness needs links, which are 'off'.")
     self._link_sharpness = link_sharpness
+    if bfloat16_links and links in ("sparse", "off"):
+      raise ValueError(f"bfloat16_links needs dense links, got {links!r}.")
     self._layer_norm = layer_norm
     self._allocation = one_of("allocation", allocation, ALLOCATIONS)
     self._freeness = Freeness(memory_size, usage_gradient=usage_gradient)
     at_least("link_size", link_size, 1)
-    self._linkage = None
+    self._linkage: Any = None
     if links == "sparse":
       self._linkage = sparse_links.of_dnc(memory_size, num_writes, link_size)
     elif links != "off":
-      self._linkage = TemporalLinkage(memory_size, num_writes)
+      self._linkage = TemporalLinkage(
+        memory_size, num_writes, bfloat16=bfloat16_links
+      )
 
   @property
   def output_shape(self) -> tuple[int, int]:
@@ -330,10 +270,10 @@ class MemoryAccess(hk.RNNCore):
       if self._deallocate
       else None,
     )
-    linkage = self._next_linkage(write_weights, prev_state.linkage)
-    read_weights = self._read_weights(
-      interface, memory, linkage, prev_state.read_weights
+    linkage, forward, backward = self._follow(
+      write_weights, prev_state.linkage, prev_state.read_weights
     )
+    read_weights = self._read_weights(interface, memory, forward, backward)
     return _products.weighted_sums(read_weights, memory), AccessState(
       memory=memory,
       read_weights=read_weights,
@@ -402,20 +342,36 @@ class MemoryAccess(hk.RNNCore):
       content, allocation, allocation_gate, write_gate
     )
 
-  def _next_linkage(self, write_weights: jax.Array, prev: Any) -> Any:
-    """Returns the links after this step's writes; None where they are off."""
-    if self._linkage is None:
-      return None
-    if self._links == "stop_gradient":
-      write_weights = jax.lax.stop_gradient(write_weights)
-    return self._linkage(write_weights, prev)[1]
+  def _follow(
+    self, write_weights: jax.Array, prev: Any, prev_read_weights: jax.Array
+  ) -> tuple[Any, jax.Array | None, jax.Array | None]:
+    """Returns the linkage after this step's writes, and where it leads to.
+
+    Returns:
+      The linkage, and directional weights, forward and backward, each of shape
+      ``[B, R, H, N]``; None three times where links are off.
+    """
+    if self._links == "off":
+      return None, None, None
+    if self._links == "sparse":
+      linkage, _ = self._linkage(write_weights, prev)
+      lead = functools.partial(
+        sparse_links.directional_weights, linkage.links, prev_read_weights
+      )
+      return linkage, lead(forward=True), lead(forward=False)
+    return self._linkage.follow(
+      write_weights,
+      prev,
+      prev_read_weights,
+      stop_gradient=self._links == "stop_gradient",
+    )
 
   def _read_weights(
     self,
     interface: Mapping[str, jax.Array],
     memory: jax.Array,
-    linkage: TemporalLinkageState | SparseLinkageState | None,
-    prev_read_weights: jax.Array,
+    forward: jax.Array | None,
+    backward: jax.Array | None,
   ) -> jax.Array:
     """Returns where each head reads, ``[B, R, N]``."""
     content = addressing.content_weights(
@@ -424,18 +380,8 @@ class MemoryAccess(hk.RNNCore):
       interface["read_strengths"],
       interface.get("read_masks"),
     )
-    if linkage is None:
+    if forward is None or backward is None:
       return content
-    forward, backward = (
-      sparse_links.directional_weights(
-        linkage.links, prev_read_weights, forward=forward
-      )
-      if isinstance(linkage, SparseLinkageState)
-      else addressing.directional_weights(
-        linkage.link, prev_read_weights, forward=forward
-      )
-      for forward in (True, False)
-    )
     if self._link_sharpness:
       sharpness = interface["link_sharpness"]
       backward = sharpen_links(backward, sharpness[..., : self.num_writes])

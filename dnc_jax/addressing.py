@@ -13,7 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from dnc_jax import _allocation, _products
+from dnc_jax import _allocation, _links, _products
 
 EPSILON = 1e-6
 
@@ -346,22 +346,7 @@ def link(
   chex.assert_equal_shape([prev_precedence_weights, write_weights])
   num_slots = write_weights.shape[-1]
   chex.assert_shape(prev_link, (*write_weights.shape, num_slots))
-  # 1 - w[i] - w[j] and w[i] p[j] as matrix products of two columns and two
-  # rows, whose gradients XLA's CPU backend sums several times faster than those
-  # of a broadcast (docs/performance.md).
-  ones, zeros = jnp.ones_like(write_weights), jnp.zeros_like(write_weights)
-  kept = _products.outer(
-    jnp.stack([1 - write_weights, -ones], axis=2),
-    jnp.stack([ones, write_weights], axis=2),
-  )
-  added = _products.outer(
-    jnp.stack([write_weights, zeros], axis=2),
-    jnp.stack([prev_precedence_weights, zeros], axis=2),
-  )
-  new = kept * prev_link + added
-  slots = jnp.arange(num_slots)
-  off_diagonal = slots[:, None] != slots[None, :]
-  return jnp.where(off_diagonal[None, None], new, 0)
+  return _links.link(prev_link, prev_precedence_weights, write_weights)
 
 
 def precedence_weights(
@@ -409,8 +394,9 @@ def directional_weights(
   chex.assert_rank([link, prev_read_weights], [4, 3])
   chex.assert_shape(link, (len(prev_read_weights), None, None, None))
   chex.assert_shape(link, (None, None, *(prev_read_weights.shape[-1],) * 2))
-  equation = "bhij,brj->brhi" if forward else "bhji,brj->brhi"
-  return jnp.einsum(equation, link, prev_read_weights)
+  heads = jnp.repeat(prev_read_weights[:, None], link.shape[1], axis=1)
+  ahead, behind = _links.lead(link, heads)
+  return jnp.swapaxes(ahead if forward else behind, 1, 2)
 
 
 def read_weights(

@@ -9,7 +9,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from dnc_jax import _allocation
+from dnc_jax import _allocation, _links
 from dnc_jax.config import ModelConfig
 
 # Numbers in the memories and links of a batch, up to which they are small.
@@ -66,7 +66,7 @@ def recompute(core: hk.RNNCore, config: ModelConfig, batch_size: int) -> Any:
     core,
     policy=policies.save_from_both_policies(
       policies.dots_with_no_batch_dims_saveable,
-      policies.save_only_these_names(_allocation.ORDER),
+      policies.save_only_these_names(_allocation.ORDER, _links.DIRECTIONS),
     ),
     # A scan's body is not merged with its backward pass: nothing is lost.
     prevent_cse=False,

@@ -51,6 +51,7 @@ class ModelConfig:
     usage_gradient: Gradients from usage to write weights flow (the paper) or
       are stopped (DeepMind's code).
     links: ``"dense"``, ``"stop_gradient"``, ``"sparse"`` or ``"off"``.
+    bfloat16_links: Links are stored in 16 bits; needs dense ones.
     content_mask: Look-ups choose which elements of a word to compare.
     mask_floor: Least that a masked element counts, in [0, 1].
     deallocate: Freed slots are wiped.
@@ -81,6 +82,7 @@ class ModelConfig:
   strength: str = "softplus"
   usage_gradient: bool = False
   links: str = "dense"
+  bfloat16_links: bool = False
   content_mask: bool = False
   mask_floor: float = 0.1
   deallocate: bool = False
@@ -123,6 +125,11 @@ class ModelConfig:
     if self.link_sharpness and self.links == "off":
       raise ValueError(
         "link_sharpness needs links, which are 'off'. Choose 'dense'."
+      )
+    if self.bfloat16_links and self.links in ("sparse", "off"):
+      raise ValueError(
+        f"bfloat16_links needs dense links, got links {self.links!r}. Choose "
+        "'dense' or 'stop_gradient'."
       )
     if self.core == "mann" and self.memory_size < self.num_reads:
       raise ValueError(
@@ -240,6 +247,7 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
     usage_gradient=config.usage_gradient,
     links=config.links,
     link_size=config.link_size,
+    bfloat16_links=config.bfloat16_links,
     content_mask=config.content_mask,
     mask_floor=config.mask_floor,
     deallocate=config.deallocate,

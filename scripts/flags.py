@@ -93,6 +93,7 @@ def define_training_flags() -> None:
     "Temporal links: the paper's, without their gradient, of these a few for "
     "each slot, or none.",
   )
+  flags.DEFINE_bool("bfloat16_links", False, "Stores links in 16 bits.")
   flags.DEFINE_bool(
     "content_mask", False, "Look-ups choose which part of a word to compare."
   )
@@ -333,6 +334,7 @@ def run_config() -> RunConfig:
       strength=FLAGS.strength,
       usage_gradient=FLAGS.usage_gradient,
       links=FLAGS.links,
+      bfloat16_links=FLAGS.bfloat16_links,
       content_mask=FLAGS.content_mask,
       mask_floor=FLAGS.mask_floor,
       deallocate=FLAGS.deallocate,

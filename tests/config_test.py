@@ -49,6 +49,7 @@ def configs(draw):
     max_shift=draw(st.integers(0, 9)),
     initial_memory=draw(st.sampled_from(["constant", "learned", "random"])),
     link_sharpness=links != "off" and draw(st.booleans()),
+    bfloat16_links=links in ("dense", "stop_gradient") and draw(st.booleans()),
     controller=controller,
     **draw(st.fixed_dictionaries({**sizes, "num_layers": layers})),
     clip_value=draw(
@@ -101,6 +102,7 @@ class RoundTripTest(parameterized.TestCase):
         deallocate=False,
         core="dnc",
         link_sharpness=False,
+        bfloat16_links=False,
         layer_norm=False,
         allocation="sort",
         bypass_dropout=0.0,
@@ -208,6 +210,7 @@ class RefusalTest(parameterized.TestCase):
         "usage_gradient",
         "deallocate",
         "link_sharpness",
+        "bfloat16_links",
         "layer_norm",
         "approximate",
       )
