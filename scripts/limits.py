@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from scripts.costs import Row, as_bytes
+
 # Bytes of the arrays that are copied: two for caches, and one for none.
 ARRAY_BYTES = (2**18, 2**22, 2**27)
 MATRIX_SIZE = 1024
@@ -18,6 +20,26 @@ MATRIX_SIZE = 1024
 _COPIED = 2**28
 _OPERATIONS = 2**33
 _REPEATS = 5
+
+# Cores whose steps change a few slots of a state that they need not go through.
+_SPARSE = ("sam", "sdnc")
+
+COLUMNS = (
+  "core",
+  "slots",
+  "steps",
+  "operations a step: forward",
+  "training",
+  "bytes a step, at least: forward",
+  "training",
+  "at most: forward",
+  "training",
+  "limit, ms a step: forward",
+  "training",
+  "of the limit: forward",
+  "training",
+  "most memory of the process",
+)
 
 
 class Ceilings(NamedTuple):
@@ -74,45 +96,111 @@ class Least(NamedTuple):
     return max(self.operations / ceilings.operations, moving)
 
 
-def of_forward(operations: int, state_bytes: int, num_steps: int) -> Least:
-  """Returns the least of a forward pass.
+def of_row(row: Row) -> tuple[Least, Least] | None:
+  """Returns the least of a forward pass, and of a step of training.
+
+  Forward, each step reads the state and writes it anew. In training it writes
+  it as part of what it keeps; that is written once and read once, and backward
+  each step reads and writes the gradient of the state. Parameters, inputs and
+  the optimiser are left out. Operations are those of the programs, but in
+  training no more than three times those forward: what the backward pass
+  computes again need not be computed.
 
   Args:
-    operations: Those of the program.
-    state_bytes: State of the whole batch, which each step reads and writes.
-    num_steps: T.
+    row: What was found of a core.
+
+  Returns:
+    None where it was not run, and for cores whose steps touch a few slots only.
   """
-  return Least(operations, ((2 * num_steps * state_bytes, state_bytes),))
-
-
-def of_update(
-  operations: int,
-  forward_operations: int,
-  state_bytes: int,
-  kept_bytes: int,
-  num_steps: int,
-) -> Least:
-  """Returns the least of a step of training.
-
-  Its operations are those of the program, but no more than three times those
-  forward: what the backward pass computes again need not be computed. Its bytes
-  are: the state, read by each step forward, which writes the next as part of
-  what it keeps; the gradient of the state, read and written by each step
-  backward; and what is kept of each step, written once and read once.
-  Parameters, inputs and the optimiser are left out.
-
-  Args:
-    operations: Those of the program.
-    forward_operations: Those of the program forward.
-    state_bytes: State of the whole batch.
-    kept_bytes: What is kept of a time step of the whole batch.
-    num_steps: T.
-  """
-  all_kept = num_steps * kept_bytes
-  return Least(
-    min(operations, 3 * forward_operations),
-    ((3 * num_steps * state_bytes, state_bytes), (2 * all_kept, all_kept)),
+  cell = row.cell
+  if row.forward is None or row.update is None:
+    return None
+  if cell.config.core in _SPARSE:
+    return None
+  state = cell.batch_size * row.state_bytes
+  kept = cell.num_steps * row.kept_bytes
+  forward = row.forward.operations
+  return (
+    Least(forward, ((2 * cell.num_steps * state, state),)),
+    Least(
+      min(row.update.operations, 3 * forward),
+      ((3 * cell.num_steps * state, state), (2 * kept, kept)),
+    ),
   )
+
+
+def fractions(row: Row, ceilings: Ceilings) -> tuple[float, float] | None:
+  """Returns how much of the limit a core reaches: forward, and in training.
+
+  This is the least time divided by the median of those measured, so 1 would be
+  as fast as the machine can be.
+
+  Args:
+    row: What was found of the core.
+    ceilings: Of the same machine.
+  """
+  least = of_row(row)
+  if least is None or row.forward is None or row.update is None:
+    return None
+  forward, update = (
+    1000 * x.seconds(ceilings) / (cost.median_ms * row.cell.num_steps)
+    for x, cost in zip(least, (row.forward, row.update), strict=True)
+  )
+  return forward, update
+
+
+def head() -> str:
+  """Returns the first two lines of the table of limits."""
+  return f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}"
+
+
+def line(row: Row, ceilings: Ceilings) -> str:
+  """Returns a row of the table of limits, in Markdown.
+
+  Args:
+    row: What was found of a core, which was run.
+    ceilings: Of the same machine.
+  """
+  cell = row.cell
+  steps = cell.num_steps
+  costs = [x for x in (row.forward, row.update) if x is not None]
+  least = of_row(row)
+  reached = fractions(row, ceilings)
+  texts = [
+    cell.name,
+    f"{cell.config.memory_size:,}" if cell.config.core != "none" else "-",
+    str(steps),
+    *(as_number(x.operations / steps) for x in costs),
+    *(as_bytes(x.moved_bytes // steps) for x in least or ()),
+    *(["-"] * (0 if least else 2)),
+    *(as_bytes(x.named_bytes // steps) for x in costs),
+    *(f"{1000 * x.seconds(ceilings) / steps:.3g}" for x in least or ()),
+    *(["-"] * (0 if least else 2)),
+    *(f"{x:.1%}" for x in reached or ()),
+    *(["-"] * (0 if reached else 2)),
+    as_bytes(row.peak_bytes),
+  ]
+  return "| " + " | ".join(texts) + " |"
+
+
+def describe(ceilings: Ceilings) -> str:
+  """Returns in words what the machine can do."""
+  copies = ", ".join(
+    f"{speed / 1e9:.3g} GB/s ({as_bytes(size)})"
+    for size, speed in ceilings.bandwidths.items()
+  )
+  return (
+    f"This machine: a matrix product {ceilings.operations / 1e9:.3g} GFLOP/s, "
+    f"a copy, read and written together, {copies}."
+  )
+
+
+def as_number(number: float) -> str:
+  """Returns a number as people read it: 950, 12.3 k, 1.2 G."""
+  for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    if number >= size:
+      return f"{number / size:.3g} {unit}"
+  return f"{number:.3g}"
 
 
 def measure(now: Callable[[], float] = time.perf_counter) -> Ceilings:
