@@ -1,7 +1,6 @@
 """Batches made in the background change nothing but when they are made."""
 
 import dataclasses
-import os
 import signal
 import threading
 from unittest import mock
@@ -21,7 +20,7 @@ from tests.resume_case import (
   assert_same_run,
   restore,
 )
-from tests.script_case import ScriptTestCase
+from tests.script_case import ScriptTestCase, files
 
 PATIENCE = 60
 
@@ -230,13 +229,13 @@ class CompilingTest(ResumeTestCase):
     # Of a size that no other test has compiled.
     config = dataclasses.replace(CONFIGS["ladder"], batch_size=5)
     compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-      lambda name, *_, **__: (
-        compiled.append(name)
-        if name.endswith("backend_compile_duration")
-        else None
-      )
-    )
+
+    def listen(event, duration_secs, **kwargs):
+      del duration_secs, kwargs
+      if event.endswith("backend_compile_duration"):
+        compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     self.addCleanup(jax.monitoring.clear_event_listeners)
     run = Run(config, self.folder)
     counts, lessons = [], []
@@ -285,7 +284,8 @@ class ScriptTest(ScriptTestCase):
         line, rf"^\| {way} \| [\d.]+ \([\d.]+ to [\d.]+\) \| [\d.]+% \|$"
       )
     self.assertEndsWith(lines[-1], "| 100.0% |")
-    self.assertEmpty(os.listdir(self.folder))
+    # What it trained is gone.
+    self.assertEmpty(files(self.folder))
 
 
 if __name__ == "__main__":
