@@ -6,6 +6,7 @@ Shapes: T steps, B sequences in the batch, I inputs, O outputs; here both are
 
 import functools
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 from dnc_jax import losses, training
 from dnc_jax.config import ModelConfig
 from dnc_jax.training import OptimiserConfig
+from scripts import counts
 
 NUM_BITS = 8
 
@@ -52,12 +54,19 @@ class Cell(NamedTuple):
     config: The model.
     num_steps: T, at least 1.
     batch_size: B, at least 1.
+    size: Name of the sizes, if they have one.
   """
 
   core: str
   config: ModelConfig
   num_steps: int
   batch_size: int
+  size: str | None = None
+
+  @property
+  def name(self) -> str:
+    """The core, and the sizes where they have a name."""
+    return self.core if self.size is None else f"{self.core}, {self.size}"
 
 
 class Cost(NamedTuple):
@@ -71,6 +80,8 @@ class Cost(NamedTuple):
     most_ms: Of the slowest.
     temporary_bytes: The most memory that it holds beside what it is given and
       what it gives, as the compiler plans it; None where it does not tell.
+    operations: Of a whole call, as `counts.Counts` has them.
+    named_bytes: Likewise.
   """
 
   compile_seconds: float
@@ -78,6 +89,8 @@ class Cost(NamedTuple):
   least_ms: float
   most_ms: float
   temporary_bytes: int | None
+  operations: int
+  named_bytes: int
 
 
 class Row(NamedTuple):
@@ -91,6 +104,8 @@ class Row(NamedTuple):
     forward: From inputs to logits; None where skipped, as is ``update``.
     update: One step of training.
     skipped: Why it was not run; None where it was.
+    peak_bytes: The most memory that this process ever held until then, JAX and
+      its compiler included; None where the system does not tell.
   """
 
   cell: Cell
@@ -100,6 +115,7 @@ class Row(NamedTuple):
   forward: Cost | None = None
   update: Cost | None = None
   skipped: str | None = None
+  peak_bytes: int | None = None
 
 
 def random_batch(num_steps: int, batch_size: int) -> losses.Batch:
@@ -190,14 +206,16 @@ def measure(
 
   # Of these, only an update uses up what it is given.
   update: Any = training.make_update(cell.config, optimiser, losses.bits)
-  compiled, seconds = [], []
-  for lower in (
-    lambda: jax.jit(forward_pass).lower(state.params, batch.inputs),
-    lambda: update.lower(state, batch, 0, slots),
+  compiled, seconds, counted = [], [], []
+  for trace in (
+    lambda: jax.jit(forward_pass).trace(state.params, batch.inputs),
+    lambda: update.trace(state, batch, 0, slots),
   ):
     began = now()
-    compiled.append(lower().compile())
+    traced = trace()
+    compiled.append(traced.lower().compile())
     seconds.append(now() - began)
+    counted.append(counts.count(traced.jaxpr))
     if (needed := _planned(compiled[-1])) > most_bytes:
       return row._replace(skipped=_too_much(needed, most_bytes))
   run_forward, run_update = compiled
@@ -212,12 +230,14 @@ def measure(
     return state, scores
 
   costs = [
-    _cost(call, program, took, cell.num_steps, repeats, now)
-    for call, program, took in zip(
-      (forward, train), compiled, seconds, strict=True
+    _cost(call, program, took, cell.num_steps, repeats, now, found)
+    for call, program, took, found in zip(
+      (forward, train), compiled, seconds, counted, strict=True
     )
   ]
-  return row._replace(forward=costs[0], update=costs[1])
+  return row._replace(
+    forward=costs[0], update=costs[1], peak_bytes=peak_bytes()
+  )
 
 
 def more_ms(rows: Sequence[Row], row: Row) -> tuple[float, float] | None:
@@ -256,6 +276,19 @@ def more_ms(rows: Sequence[Row], row: Row) -> tuple[float, float] | None:
   return forward, update
 
 
+def peak_bytes() -> int | None:
+  """Returns the most memory that this process has held until now, in bytes.
+
+  None where the system does not tell.
+  """
+  try:
+    import resource
+  except ImportError:  # Windows.
+    return None
+  most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return most if sys.platform == "darwin" else 1024 * most
+
+
 def as_bytes(number: int | None) -> str:
   """Returns a number of bytes as people read it: 1,000 B, 1.05 MB."""
   if number is None:
@@ -290,6 +323,7 @@ def _cost(
   num_steps: int,
   repeats: int,
   now: Callable[[], float],
+  counted: counts.Counts,
 ) -> Cost:
   """Returns the cost of a function that is called with 0, 1, 2, ..."""
   jax.block_until_ready(call(0))
@@ -305,4 +339,5 @@ def _cost(
     least_ms=min(times),
     most_ms=max(times),
     temporary_bytes=None if plan is None else plan.temp_size_in_bytes,
+    **counted._asdict(),
   )

@@ -1,5 +1,6 @@
 """The loop that carries runs on, one or several together, until a signal."""
 
+import contextlib
 import operator
 import signal
 from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ class Together:
 
   def advance(self, runs: Sequence[Run]) -> dict[Run, FloatingPointError]:
     """Does one update of these runs; returns what went wrong in which."""
-    found = [run.batch(run.step) for run in runs]
+    found = [run.next_batch() for run in runs]
     shapes = [
       (slots, *(np.shape(x) for x in jax.tree.leaves(batch)))
       for batch, slots in found
@@ -130,6 +131,7 @@ def carry_on(
   report_interval: int,
   checkpoint_interval: int,
   stop_accuracy: float | None = None,
+  prefetch: int = 0,
   show: Callable[[dict[str, float]], None],
   tick: Callable[[int], None],
 ) -> int | None:
@@ -145,6 +147,7 @@ def carry_on(
     checkpoint_interval: Updates between checkpoints; below 1 for none before
       the end.
     stop_accuracy: Ends a run sooner once it `has_learned` so much.
+    prefetch: Batches made ahead, in the background, of each run.
     show: Called with each report's row; the mean of those that report at once.
     tick: Called with the number of updates done, the fewest of all, after each.
 
@@ -180,7 +183,18 @@ def carry_on(
       or (stop_accuracy is not None and run.has_learned(stop_accuracy))
     )
 
+  def report(run: Run) -> dict[str, float] | None:
+    if run.step % report_interval == 0:
+      run.report_late()
+      # What may end a run must be known before its next update.
+      if stop_accuracy is not None or run.step >= iterations or stop.signal:
+        run.report()
+    return run.take_row()
+
+  background = contextlib.ExitStack()
   try:
+    for run in runs:
+      background.enter_context(run.making_ahead(prefetch))
     while stop.signal is None:
       going = [run for run in runs if not is_over(run)]
       if not going:
@@ -193,11 +207,7 @@ def carry_on(
       if not going:
         continue
       tick(min(run.step for run in going))
-      rows = [
-        attempt(run, Run.report)
-        for run in going
-        if run.step % report_interval == 0
-      ]
+      rows = [attempt(run, report) for run in going]
       if rows := [row for row in rows if row is not None]:
         show({x: float(np.mean([row[x] for row in rows])) for x in rows[0]})
       for run in going:
@@ -213,6 +223,7 @@ def carry_on(
         if run in wrong:
           save(run)
     finally:
+      background.close()
       stop.close()
   if wrong and together is None:
     raise wrong[runs[0]]

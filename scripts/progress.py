@@ -94,7 +94,7 @@ class Progress:
     left = (self._last - self._step) / speed
     hours, rest = divmod(round(left), 3600)
     print(
-      f"step {self._step}  {describe(row)}  {speed:.1f} steps/s  "
+      f"step {row['step']:.0f}  {describe(row)}  {speed:.1f} steps/s  "
       f"{hours}:{rest // 60:02d}:{rest % 60:02d} left",
       flush=True,
     )

@@ -5,8 +5,9 @@ A run has a folder, with its ``config.json``, ``metrics.csv`` and
 was stopped, in whatever way, goes on as if it never had been.
 """
 
+import contextlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from dnc_jax import curriculum, metrics, training
 from dnc_jax.checkpoint import Checkpoints
 from dnc_jax.interaction import Episodes
 from dnc_jax.losses import Batch, Scores
+from scripts.ahead import Ahead
 from scripts.saved import (
   RunConfig,
   changes,
@@ -102,6 +104,9 @@ class Run:
       config.model, config.optimiser, self._task.objective, config.seed
     )
     self._pending: list[tuple[np.ndarray, Scores, int | tuple[()]]] = []
+    self._ahead: Ahead | None = None
+    self._report_is_due = False
+    self._new_row: dict[str, float] | None = None
     self.num_params = training.num_params(self.state.params)
 
   @property
@@ -109,11 +114,19 @@ class Run:
     """Lesson of the curriculum that the run is at, from 0."""
     return self._progress.lesson
 
-  def batch(self, step: int) -> tuple[Batch | Episodes, int]:
-    """Returns the batch of a step at the present lesson, and its slots."""
+  def batch(
+    self, step: int, lesson: int | None = None
+  ) -> tuple[Batch | Episodes, int]:
+    """Returns the batch of a step, and its slots.
+
+    Args:
+      step: From 0.
+      lesson: From 0; the present one if None.
+    """
+    lesson = self.lesson if lesson is None else lesson
     rng = np.random.default_rng([self.config.seed, step])
     lessons = curriculum.example_lessons(
-      self._curriculum, self.lesson, rng, self.config.batch_size
+      self._curriculum, lesson, rng, self.config.batch_size
     )
     slots = self.config.model.memory_size
     if self.config.length_multiple:
@@ -121,11 +134,29 @@ class Run:
       if self.config.slots_by_lesson:
         slots = len(batch.inputs)
       return batch, slots
-    reached = range(self.lesson + 1)
+    reached = range(lesson + 1)
     length = max(self._task.length(lesson) for lesson in reached)
     if self.config.slots_by_lesson:
       slots = max(self._task.memory_size(lesson) or slots for lesson in reached)
     return self._task.sample(rng, lessons, length=length), slots
+
+  def next_batch(self) -> tuple[Batch | Episodes, int]:
+    """Returns the batch of the next update, and its slots."""
+    if self._ahead is None:
+      return self.batch(self.step)
+    return self._ahead.get(self.step, self.lesson)
+
+  @contextlib.contextmanager
+  def making_ahead(self, count: int) -> Iterator[None]:
+    """Has so many batches made in the background; 0 for none."""
+    if not count:
+      yield
+      return
+    with Ahead(self.batch, count) as self._ahead:
+      try:
+        yield
+      finally:
+        self._ahead = None
 
   @property
   def goal(self) -> training.Goal:
@@ -138,7 +169,7 @@ class Run:
     Raises:
       FloatingPointError: A loss was not finite. The state is the one before.
     """
-    batch, slots = self.batch(self.step)
+    batch, slots = self.next_batch()
     self.state, scores = self._update(self.state, batch, self.step, slots)
     self.count(batch, scores)
 
@@ -158,22 +189,39 @@ class Run:
     Raises:
       FloatingPointError: A loss was not finite. The state is the one before.
     """
+    if self._report_is_due:
+      self.report()  # While the device works on the update now counted.
     self._pending.append((np.asarray(batch.lesson), scores, index))
     self.step += 1
     # The lesson of the next batch hangs on the scores only after a check, so
-    # that the device can run ahead in between.
+    # that the device can run ahead in between; at the last lesson, always.
     checked = self._progress.steps + len(self._pending)
     limit = self._curriculum.max_steps_per_lesson
     if checked % self._curriculum.interval == 0 or checked == limit:
-      self._read_scores()
+      is_last = self.lesson + 1 == self._curriculum.num_lessons
+      self._read_scores(but=1 if is_last else 0)
+
+  def report_late(self) -> None:
+    """Has a row written as `report` does, once there is no need to wait.
+
+    That is when the next update has been given to the device; or before the run
+    is saved.
+    """
+    self._report_is_due = True
+
+  def take_row(self) -> dict[str, float] | None:
+    """Returns a row that was written since this was last called, or None."""
+    row, self._new_row = self._new_row, None
+    return row
 
   def report(self) -> dict[str, float]:
     """Writes a row of metrics, means since the last, and returns it."""
+    self._report_is_due = False
     self._read_scores()
     row = {"step": self.step, "lesson": self.lesson, **self._means.means()}
     self._means = metrics.RunningMean()
     self._writer.write(row)
-    self.row = row
+    self.row = self._new_row = row
     return row
 
   def has_learned(self, accuracy: float) -> bool:
@@ -187,6 +235,8 @@ class Run:
 
   def save(self) -> None:
     """Writes a checkpoint."""
+    if self._report_is_due:
+      self.report()
     self._read_scores()
     host = {
       "curriculum": self._progress.to_json(),
@@ -210,14 +260,20 @@ class Run:
     """Closes the file of metrics."""
     self._writer.close()
 
-  def _read_scores(self) -> None:
-    """Counts the scores of the updates done since this was last called."""
-    pending, self._pending = self._pending, []
-    first = self.step - len(pending)
+  def _read_scores(self, but: int = 0) -> None:
+    """Counts the scores of the updates done since this was last called.
+
+    Args:
+      but: Leaves out so many, the last, for which the device may not be done.
+    """
+    first = self.step - len(self._pending)
+    count = len(self._pending) - but
+    pending, self._pending = self._pending[:count], self._pending[count:]
     for number, (lessons, scores, index) in enumerate(pending):
       loss = float(np.asarray(scores.loss)[index])
       if not np.isfinite(loss):
         self.step = first + number
+        self._pending = []  # Those after it changed nothing.
         raise FloatingPointError(
           f"The loss or its gradient at step {self.step + 1} is not finite."
         )

@@ -32,6 +32,12 @@ CHECKPOINT_INTERVAL = flags.DEFINE_integer(
   -1,
   "Updates between checkpoints; -1 for none before the end.",
 )
+PREFETCH = flags.DEFINE_integer(
+  "prefetch",
+  2,
+  "Batches made ahead, in the background, while the device works; 0 for none.",
+  lower_bound=0,
+)
 STOP_ACCURACY = flags.DEFINE_float(
   "stop_accuracy",
   None,
@@ -88,6 +94,7 @@ def main(argv: Sequence[str]) -> int:
       report_interval=REPORT_INTERVAL.value,
       checkpoint_interval=CHECKPOINT_INTERVAL.value,
       stop_accuracy=STOP_ACCURACY.value,
+      prefetch=PREFETCH.value,
       show=progress.show,
       tick=progress.tick,
     )

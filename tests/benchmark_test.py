@@ -5,7 +5,7 @@ import json
 from absl.testing import absltest, parameterized
 
 from dnc_jax import training
-from scripts import benchmark, costs
+from scripts import benchmark, costs, limits
 from tests.script_case import ScriptTestCase
 
 SIZES = {"hidden_size": 8, "word_size": 4, "num_reads": 2, "sparsity": 2}
@@ -84,7 +84,8 @@ class SkippingTest(parameterized.TestCase):
 
 def row_of(num_steps, forward_ms, update_ms):
   forward, update = (
-    costs.Cost(2.0, ms + 1, ms, ms + 3, 2**20) for ms in (forward_ms, update_ms)
+    costs.Cost(2.0, ms + 1, ms, ms + 3, 2**20, 300, 7000)
+    for ms in (forward_ms, update_ms)
   )
   return costs.Row(cell_of("sam", 4096, num_steps), 10, 20, 30, forward, update)
 
@@ -118,6 +119,22 @@ class FormatTest(parameterized.TestCase):
     self.assertEqual(costs.as_bytes(number), text)
 
 
+class NamedSizesTest(parameterized.TestCase):
+  def test_are_those_of_their_names(self):
+    default, paper = benchmark.named_cells(
+      ["dnc"], ["default", "paper"], sparsity=4, link_size=8
+    )
+    self.assertEqual(default.name, "dnc, default")
+    self.assertEqual((default.batch_size, default.num_steps), (16, 9))
+    self.assertEqual((paper.batch_size, paper.num_steps), (8, 100))
+    model = paper.config
+    self.assertEqual(
+      (model.hidden_size, model.memory_size, model.word_size, model.num_reads),
+      (256, 256, 64, 4),
+    )
+    self.assertEqual(model.output_size, costs.NUM_BITS)
+
+
 class ScriptTest(ScriptTestCase):
   def test_measures_and_skips(self):
     told = self.run_script(
@@ -133,7 +150,14 @@ class ScriptTest(ScriptTestCase):
     self.assertEqual("\n".join(lines[:2]), benchmark.head())
     self.assertStartsWith(lines[2], "| lstm | - | 2 | ")
     self.assertStartsWith(lines[3], "| dnc | 65,536 | 2 | 17.2 GB | ")
-    self.assertLen(lines, 4)
+    ceilings, table = lines[5], lines[7:]
+    self.assertRegex(
+      ceilings, r"product [\d.]+ GFLOP/s, a copy, .* GB/s \(262 kB\), .*\)\.$"
+    )
+    # What was skipped has no limit.
+    self.assertEqual("\n".join(table[:2]), limits.head())
+    self.assertStartsWith(table[2], "| lstm | - | 2 | ")
+    self.assertLen(table, 3)
     found = json.loads((self.folder / "found.json").read_text())
     self.assertEqual(found["sizes"]["hidden_size"], 4)
     self.assertContainsSubset({"jax", "platform", "device"}, found)
@@ -147,6 +171,12 @@ class ScriptTest(ScriptTestCase):
       lstm["update"]["temporary_bytes"], lstm["forward"]["temporary_bytes"]
     )
     self.assertIsNone(dnc["update"])
+    self.assertIsNone(dnc["of_limit"])
+    # Nothing is faster than the machine.
+    for fraction in lstm["of_limit"]:
+      self.assertBetween(fraction, 0, 1)
+    # It holds JAX, at least.
+    self.assertGreater(lstm["peak_bytes"], 5e7)
     self.assertIn("more than 4.29 GB", dnc["skipped"])
 
   @parameterized.parameters(
@@ -162,6 +192,17 @@ class ScriptTest(ScriptTestCase):
       "sparsity must be at most memory_size, 2",
     ),
     (("--json=nowhere/found.json",), "json must be a file in a folder"),
+    (("--sizes=default,huge",), "sizes must be of default, .* got 'huge'"),
+    (("--sizes=",), "sizes must be at least one of default, .* got none"),
+    (
+      ("--sizes=default", "--word_size=16"),
+      "sizes say what word_size is. Give one of --sizes and --word_size",
+    ),
+    (("--at_least=1",), "at_least needs a --peer"),
+    (
+      ("--peer=plain", "--cores=dnc,sam"),
+      "peer plain is a DNC: cores must be dnc, got 'dnc,sam'",
+    ),
   )
   def test_refusals(self, flags, pattern):
     self.check_refusal(pattern, "benchmark", *flags)

@@ -19,22 +19,28 @@ SCRIPTS = (
   "ask",
   "compare",
   "benchmark",
+  "feed",
   "export",
 )
 # Modules that those import.
 PARTS = (
   "__init__",
+  "ahead",
   "ask_route",
   "comparison",
   "costs",
+  "counts",
   "flags",
   "grid",
   "inside",
+  "limits",
   "loop",
   "measure",
   "names",
   "network",
   "panels",
+  "peers",
+  "plain",
   "presets",
   "progress",
   "relatives",
@@ -70,6 +76,8 @@ class SmokeTest(ScriptTestCase):
     ("ask", "from", "then", "to", "family", "who"),
     ("compare", "folder", "jobs"),
     ("benchmark", "cores", "memory_sizes", "clock", "most_bytes"),
+    ("benchmark", "sizes", "peer", "at_least"),
+    ("feed", "task", "num_steps", "prefetch"),
     ("export", "checkpoint_dir", "name"),
   )
   def test_help_lists_the_flags(self, name, *flags):
