@@ -188,7 +188,6 @@ CORES: dict[str, Core] = {
   "dnc_content_mask": _dnc(content_mask=True),
   "dnc_deallocate": _dnc(deallocate=True),
   "dnc_link_sharpness": _dnc(link_sharpness=True),
-  "dnc_bfloat16_links": _dnc(bfloat16_links=True),
   "dnc_links_off": _dnc(links="off"),
   "dnc_links_stop_gradient": _dnc(links="stop_gradient"),
   "dnc_layer_norm": _dnc(layer_norm=True),
