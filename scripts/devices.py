@@ -87,13 +87,19 @@ def join() -> None:
     ) from None
 
 
+def are_wanted() -> bool:
+  """Returns whether the flags ask for more than one device."""
+  one = MESH_DATA.value == MESH_SLOTS.value == 1
+  return not one or processes.are_several()
+
+
 def mesh() -> Mesh | None:
   """Returns the mesh that the flags describe; None for one device.
 
   Raises:
     ValueError: There are not so many devices, or not so few.
   """
-  if MESH_DATA.value == MESH_SLOTS.value == 1 and not processes.are_several():
+  if not are_wanted():
     return None
   return sharding.make_mesh(MESH_DATA.value, MESH_SLOTS.value)
 

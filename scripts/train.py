@@ -65,9 +65,12 @@ def _train(folder: pathlib.Path) -> int:
   """Trains, all processes together, and returns the exit status."""
   config = shared.run_config()
   seeds = _seeds()
+  if seeds is not None and devices.are_wanted():
+    raise ValueError(
+      "--seeds is for one device: leave out --mesh_data, --mesh_slots and "
+      "other processes."
+    )
   mesh = devices.mesh()
-  if mesh is not None and seeds is not None:
-    raise ValueError("--seeds is for one device: leave out the mesh.")
   # With one thread, devices that are threads could wait for each other.
   if mesh is None and backward.is_small(config.model, config.batch_size):
     # XLA's CPU backend reads this when it starts: threads that hand each other
