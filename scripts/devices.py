@@ -39,7 +39,7 @@ DISTRIBUTED = flags.DEFINE_bool(
 )
 
 # A process that has not been heard of for so long is taken for lost.
-_HEARTBEAT_SECONDS = 20
+_HEARTBEAT_SECONDS = 40
 # How long processes wait for all of them to be there.
 _START_SECONDS = 300
 
