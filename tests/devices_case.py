@@ -12,11 +12,12 @@ from dnc_jax import losses, sharding, training
 from dnc_jax.config import ModelConfig
 from dnc_jax.losses import Batch
 from dnc_jax.training import OptimiserConfig
-from scripts import scaling
+from scripts import scaled
+from scripts.costs import NUM_BITS
 from scripts.saved import restore_params
 from tests import processes
 
-STEPS, T, B, BITS = 50, 5, 8, 3
+STEPS, T, B, BITS = 50, 5, 8, NUM_BITS
 OPTIMISER = OptimiserConfig(learning_rate=1e-3)
 # From 193 slots on, free ones are found by sorting.
 CONFIGS = {
@@ -87,7 +88,7 @@ def print_programs():
   print(
     json.dumps(
       [
-        scaling.compile_update(
+        scaled.compile_update(
           CONFIGS["dnc"], T, B, sharding.make_mesh(*shape)
         ).as_text()
         for shape in ((8, 1), (1, 8))

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 from dnc_jax import sharding
 from dnc_jax.config import ModelConfig
 from dnc_jax.losses import Batch
-from scripts import scaling
+from scripts import scaled
 from tests.cores import CORES
 
 CONFIG = ModelConfig(output_size=3, memory_size=6)
@@ -120,9 +120,13 @@ ENTRY %main (arg: f32[2]) -> f32[2] {
   %e = bf16[10]{0} all-reduce-done(%d)
 }
 """
-    found = scaling.traffic(text)
+    found = scaled.traffic(text)
     self.assertEqual(found.per_step, {"all-gather": 96, "all-reduce": 57})
     self.assertEqual(found.once, {"all-reduce": 20})
+
+  def test_powers_are_those_of_the_law(self):
+    self.assertEqual(scaled.exponent([1, 2, 4], [3, 12, 48]), 2)
+    self.assertEqual(scaled.exponent([16, 64], [10, 5]), -0.5)
 
 
 if __name__ == "__main__":
