@@ -145,9 +145,9 @@ class Checkpoints:
         with self._checkpointer() as checkpointer:
           checkpointer.save(temporary / "arrays", args=args)
       processes.first_does(finish)
-    except jax.errors.JaxRuntimeError:
-      raise  # Another process was lost: nothing is wrong with the folder.
     except Exception as error:  # Orbax reports a full disk in several ways.
+      if processes.tells_of_loss(error):
+        raise  # Nothing is wrong with the folder.
       if processes.is_first():
         shutil.rmtree(temporary, ignore_errors=True)
       raise CheckpointError(

@@ -5,15 +5,22 @@ own, are one program: all do the same steps, and what only one may do, such as
 writing a file, the first does while the others wait. Without it there is one
 process, which is the first, and nothing here waits or starts JAX.
 
-All functions but `are_several` and `is_first` must be called by every process,
-in the same order.
+`numbers` and `first_does` must be called by every process, in the same order.
 """
 
+import re
 from collections.abc import Callable
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+# How what adds up over a network, or JAX's coordinator, says that one is gone.
+_LOST = re.compile(
+  "gloo|nccl|connection (reset|closed|refused)|coordination service|"
+  "task.* unhealthy|heartbeat",
+  re.IGNORECASE,
+)
 
 
 def are_several() -> bool:
@@ -63,3 +70,11 @@ def first_does(action: Callable[[], object]) -> None:
     raise error
   if failed:
     raise OSError("Process 0 failed and says why.")
+
+
+def tells_of_loss(error: BaseException) -> bool:
+  """Returns whether an error says that another process is gone.
+
+  JAX has no class of its own for these.
+  """
+  return are_several() and _LOST.search(str(error)) is not None

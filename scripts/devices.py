@@ -113,12 +113,12 @@ def ending_together(folder: object) -> Iterator[None]:
   """
   try:
     yield
-  except jax.errors.JaxRuntimeError as error:
-    text = str(error)
-    if not processes.are_several() or "RESOURCE_EXHAUSTED" in text:
+  except Exception as error:
+    if not processes.tells_of_loss(error):
       raise
     # Each layer of XLA puts its own words before the reason.
-    reason = " ".join(text.rpartition("computation: ")[2].split())[:200]
+    text = str(error).rpartition("computation: ")[2]
+    reason = " ".join(text.split())[:200]
     print(
       f"error: process {jax.process_index()} of {jax.process_count()} ends, as "
       "another process was lost. The same commands go on from the newest "

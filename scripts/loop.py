@@ -223,9 +223,9 @@ def carry_on(
         due = checkpoint_interval > 0 and run.step % checkpoint_interval == 0
         if due and run not in wrong:
           attempt(run, save)
-  except jax.errors.JaxRuntimeError:
-    if processes.are_several():
-      # One of them is lost, and to save takes all.
+  except Exception as error:
+    if processes.tells_of_loss(error):
+      # To save takes all processes.
       saved = {run: run.step for run in runs}
     raise
   finally:
