@@ -12,8 +12,10 @@ A folder of checkpoints looks like this::
 A checkpoint is written into a hidden folder and renamed when it is whole, so
 it is there entirely or not at all. It is read only if every file is as the
 manifest says: a disk that cuts a file short or flips a bit is noticed, and the
-checkpoint before is taken instead. Leaves go by way of the host's memory, so
-that a run begun on a GPU can be continued on a CPU.
+checkpoint before is taken instead. Leaves are read into the host's memory,
+so that a run begun on a GPU can be continued on a CPU, and one of several
+processes by another number of them: `Checkpoints` is then called by all, and
+the folder must be one that all see.
 
 `save_params` and `load_params` are for weights on their own, as one NumPy file
 that needs no Orbax.
@@ -23,7 +25,6 @@ takes neither the package nor the half second.
 """
 
 import contextlib
-import io
 import json
 import logging as python_logging
 import operator
@@ -31,7 +32,6 @@ import os
 import pathlib
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,7 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from dnc_jax import _manifest
+from dnc_jax import _leaves, _manifest, _npz, processes
 from dnc_jax._checks import at_least
 
 _TEMPORARY = ".tmp-"
@@ -107,7 +107,8 @@ class Checkpoints:
         back exactly.
 
     Raises:
-      CheckpointError: If ``host`` is not JSON or the folder cannot be written.
+      CheckpointError: If ``host`` is not JSON or the folder cannot be written,
+        or not every process sees it.
     """
     step = at_least("step", operator.index(step), 0)
     try:
@@ -118,30 +119,43 @@ class Checkpoints:
       ) from error
     leaves, entries = _read_leaves(arrays)
     attempts = [a for s, a, _ in self._folders() if s == step]
-    name = f"{step:08d}" + (f"-{max(attempts) + 1}" if attempts else "")
+    attempt = processes.numbers(max(attempts) + 1 if attempts else 0)[0]
+    name = f"{step:08d}" + (f"-{attempt}" if attempt else "")
     temporary = self._folder / (_TEMPORARY + name)
-    try:
+
+    def begin() -> None:
       self._folder.mkdir(parents=True, exist_ok=True)
       self._remove_temporary()
       temporary.mkdir()
       (temporary / "host.json").write_bytes(host_bytes)
       (temporary / "tree.json").write_bytes(_manifest.to_json(entries))
+
+    def finish() -> None:
+      _manifest.seal(temporary, step)
+      temporary.rename(self._folder / name)
+      _manifest.flush_to_disk(self._folder)
+
+    try:
+      processes.first_does(begin)
+      self._check_shared(temporary)
       # Orbax refuses arrays without elements, and trees without arrays.
       stored = {_key(i): x for i, x in enumerate(leaves) if x.size}
       if stored:
         args = self._orbax.args.StandardSave(stored)
         with self._checkpointer() as checkpointer:
           checkpointer.save(temporary / "arrays", args=args)
-      _manifest.seal(temporary, step)
-      temporary.rename(self._folder / name)
-      _manifest.flush_to_disk(self._folder)
+      processes.first_does(finish)
     except Exception as error:  # Orbax reports a full disk in several ways.
-      shutil.rmtree(temporary, ignore_errors=True)
+      if processes.tells_of_loss(error):
+        raise  # Nothing is wrong with the folder.
+      if processes.is_first():
+        shutil.rmtree(temporary, ignore_errors=True)
       raise CheckpointError(
         f"cannot save step {step} in {self._folder}: {_one_line(error)} "
         "Is the folder writable, and the disk not full?"
       ) from error
-    self._remove_old(step)
+    if processes.is_first():
+      self._remove_old(step)
 
   def steps(self) -> list[int]:
     """Returns the steps of which there is a whole checkpoint, oldest first."""
@@ -173,8 +187,23 @@ class Checkpoints:
 
     Raises:
       CheckpointError: If no checkpoint is whole, the one asked for does not
-        exist or is damaged, or it is of a model that differs from ``like``.
+        exist or is damaged, or it is of a model that differs from ``like``; or
+        if processes find different ones.
     """
+    restored = self._restore(like, step)
+    steps = processes.numbers(-1 if restored is None else restored[0])
+    if len(set(steps)) > 1:
+      told = ", ".join("none" if x < 0 else str(x) for x in steps)
+      raise CheckpointError(
+        f"processes find checkpoints of different steps in {self._folder}: "
+        f"{told}. Choose a folder that all of them see."
+      )
+    return restored
+
+  def _restore(
+    self, like: Any, step: int | None
+  ) -> tuple[int, Any, dict[str, Any]] | None:
+    """Returns what `restore` does, as this process finds it."""
     found = self._folders()
     if step is not None:
       chosen = [entry for entry in found if entry[0] == step]
@@ -202,6 +231,15 @@ class Checkpoints:
       )
     return None
 
+  def _check_shared(self, temporary: pathlib.Path) -> None:
+    """Raises an `OSError` unless every process sees what the first made."""
+    seen = processes.numbers(temporary.is_dir())
+    if not all(seen):
+      raise OSError(
+        f"process {seen.index(0)} does not see what process 0 writes there; "
+        "choose a folder that all of them see."
+      )
+
   def _folders(self) -> list[tuple[int, int, pathlib.Path]]:
     """Returns step, attempt and path of each checkpoint, in that order."""
     if not self._folder.is_dir():
@@ -220,7 +258,9 @@ class Checkpoints:
     entries = json.loads((path / "tree.json").read_bytes())
     host = json.loads((path / "host.json").read_bytes())
     _check_same_model(
-      path, entries, [_describe(_leaf_name(k), x) for k, x in wanted]
+      path,
+      entries,
+      [_leaves.describe(_leaves.leaf_name(k), x) for k, x in wanted],
     )
     empty = {
       _key(i): np.zeros(entry["shape"], jnp.dtype(entry["dtype"]))
@@ -238,7 +278,7 @@ class Checkpoints:
     keys = {entry["name"]: _key(i) for i, entry in enumerate(entries)}
     leaves = []
     for leaf_path, old in wanted:
-      key = keys[_leaf_name(leaf_path)]
+      key = keys[_leaves.leaf_name(leaf_path)]
       new = stored.get(key, empty[key])
       on_host = isinstance(old, np.ndarray | np.generic | int | float)
       # Copied, since a buffer shared with NumPy must not be donated.
@@ -289,7 +329,7 @@ def save_params(folder: str | os.PathLike[str], params: Any) -> pathlib.Path:
   arrays = {}
   for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
     array = np.asarray(leaf)
-    name = _param_name(path)
+    name = _leaves.param_name(path)
     if array.dtype.kind not in "biufc":
       raise CheckpointError(
         f"parameter {name} has dtype {array.dtype}, which {_WEIGHTS} cannot "
@@ -302,13 +342,7 @@ def save_params(folder: str | os.PathLike[str], params: Any) -> pathlib.Path:
   temporary = path.with_name(_TEMPORARY + _WEIGHTS)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not np.savez: whether that stamps the time is not for us to say.
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-      for name in sorted(arrays):
-        data = io.BytesIO()
-        np.lib.format.write_array(data, arrays[name], allow_pickle=False)
-        info = zipfile.ZipInfo(name + ".npy", date_time=(1980, 1, 1, 0, 0, 0))
-        archive.writestr(info, data.getvalue())
+    _npz.write(temporary, arrays)
     temporary.replace(path)
   except OSError as error:
     raise CheckpointError(f"cannot write {path}: {_one_line(error)}") from error
@@ -332,23 +366,17 @@ def load_params(folder: str | os.PathLike[str], like: Any) -> Any:
   """
   path = pathlib.Path(folder) / _WEIGHTS
   try:
-    arrays = {}
-    with zipfile.ZipFile(path) as archive:
-      for name in archive.namelist():
-        # Read whole, so that the checksum is compared before NumPy looks.
-        data = io.BytesIO(archive.read(name))
-        array = np.lib.format.read_array(data, allow_pickle=False)
-        arrays[name.removesuffix(".npy")] = array
+    arrays = _npz.read(path)
   except Exception as error:  # A damaged zip file fails in a dozen ways.
     raise CheckpointError(f"cannot read {path}: {_one_line(error)}") from error
   wanted, treedef = jax.tree_util.tree_flatten_with_path(like)
   _check_same_model(
     path,
-    [_describe(name, array) for name, array in arrays.items()],
-    [_describe(_param_name(key), leaf) for key, leaf in wanted],
+    [_leaves.describe(name, array) for name, array in arrays.items()],
+    [_leaves.describe(_leaves.param_name(key), leaf) for key, leaf in wanted],
   )
   return jax.tree_util.tree_unflatten(
-    treedef, [jnp.array(arrays[_param_name(key)]) for key, _ in wanted]
+    treedef, [jnp.array(arrays[_leaves.param_name(key)]) for key, _ in wanted]
   )
 
 
@@ -381,27 +409,26 @@ def _quiet() -> Iterator[None]:
     logger.removeFilter(is_wanted)
 
 
-def _read_leaves(tree: Any) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
-  """Returns the leaves in the host's memory, and their descriptions."""
+def _read_leaves(tree: Any) -> tuple[list[Any], list[dict[str, Any]]]:
+  """Returns the leaves, as `_leaves.to_host`, and their descriptions."""
   flat = jax.tree_util.tree_flatten_with_path(tree)[0]
   for path, leaf in flat:
     if isinstance(leaf, jax.Array) and jnp.issubdtype(
       leaf.dtype, jax.dtypes.prng_key
     ):
       raise CheckpointError(
-        f"{_leaf_name(path)} is a typed random key, which cannot be saved. "
-        "Save jax.random.key_data of it."
+        f"{_leaves.leaf_name(path)} is a typed random key, which cannot be "
+        "saved. Save jax.random.key_data of it."
       )
-  leaves = [np.asarray(x) for x in jax.device_get([x for _, x in flat])]
-  return leaves, [_describe(_leaf_name(path), x) for path, x in flat]
+  leaves = _leaves.to_host([x for _, x in flat])
+  return leaves, [
+    _leaves.describe(_leaves.leaf_name(path), x) for path, x in flat
+  ]
 
 
-def _describe(name: str, leaf: Any) -> dict[str, Any]:
-  """Returns what ``tree.json`` says of a leaf."""
-  if not hasattr(leaf, "dtype"):
-    leaf = np.asarray(leaf)
-  shape = [int(n) for n in leaf.shape]
-  return {"name": name, "shape": shape, "dtype": str(leaf.dtype)}
+def _key(index: int) -> str:
+  # Orbax joins nested names by dots, and Haiku's names may have dots in them.
+  return f"{index:05d}"
 
 
 def _check_same_model(
@@ -410,34 +437,11 @@ def _check_same_model(
   wanted: list[dict[str, Any]],
 ) -> None:
   """Raises a `CheckpointError` that names the first leaf that differs."""
-  saved_by_name = {entry["name"]: entry for entry in saved}
-  wanted_by_name = {entry["name"]: entry for entry in wanted}
-  for name in (*wanted_by_name, *saved_by_name):
-    there, here = saved_by_name.get(name), wanted_by_name.get(name)
-    if there != here:
-      raise CheckpointError(
-        f"{path} is of another model: {name} is {_show(there)} there and "
-        f"{_show(here)} in this model. Build the model as it was, or choose "
-        "another folder."
-      )
-
-
-def _show(entry: dict[str, Any] | None) -> str:
-  """Returns dtype and shape of a leaf in words."""
-  return f"{entry['dtype']}{entry['shape']}" if entry else "missing"
-
-
-def _key(index: int) -> str:
-  # Orbax joins nested names by dots, and Haiku's names may have dots in them.
-  return f"{index:05d}"
-
-
-def _leaf_name(path: Any) -> str:
-  return jax.tree_util.keystr(path) or "(the only leaf)"
-
-
-def _param_name(path: Any) -> str:
-  return jax.tree_util.keystr(path, simple=True, separator="/")
+  if difference := _leaves.first_difference(saved, wanted):
+    raise CheckpointError(
+      f"{path} is of another model: {difference}. Build the model as it was, "
+      "or choose another folder."
+    )
 
 
 def _one_line(error: BaseException) -> str:

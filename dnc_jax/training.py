@@ -9,7 +9,6 @@ Shapes: T steps, B sequences in the batch, I inputs, O outputs.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -17,14 +16,14 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
-from dnc_jax import backward
-from dnc_jax._checks import one_of
+from dnc_jax import backward, sharding
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.interaction import Acting, ActingState, Environment, Episodes
 from dnc_jax.losses import Batch, Objective, Scores
-
-OPTIMISERS = ("rmsprop", "adam")
+from dnc_jax.optimisers import OPTIMISERS as OPTIMISERS
+from dnc_jax.optimisers import OptimiserConfig, make_optimiser
 
 # Over long sequences gradients can grow by a factor each step. The squares of
 # larger ones overflow float32, and they could not be shortened by their norm.
@@ -45,81 +44,9 @@ class TrainState(NamedTuple):
   step: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
-class OptimiserConfig:
-  """How parameters are updated, checked when made.
-
-  Defaults are those of google-deepmind/dnc's training script.
-
-  Attributes:
-    optimiser: ``"rmsprop"`` as TensorFlow 1 computes it (decay 0.9, ε inside
-      the square root, mean square starting at 1), or ``"adam"``.
-    learning_rate: More than 0.
-    epsilon: Added to the second moment, more than 0. Of rmsprop only.
-    max_grad_norm: Gradients longer than this, all parameters taken together,
-      are shortened to it; more than 0.
-    warmup_steps: Updates over which the learning rate grows from 0, at least 0.
-    decay_steps: Updates, after those, over which it falls along a cosine to a
-      hundredth; 0 for none.
-    chunk_length: Steps of a sequence of which the backward pass holds at a time
-      what it needs, as `backward.unroll_in_chunks`; 0 for all. What a step
-      computes is the same but for rounding; what it drops is drawn otherwise.
-  """
-
-  optimiser: str = "rmsprop"
-  learning_rate: float = 1e-4
-  epsilon: float = 1e-10
-  max_grad_norm: float = 50.0
-  warmup_steps: int = 0
-  decay_steps: int = 0
-  chunk_length: int = 0
-
-  def __post_init__(self):
-    """Checks every field.
-
-    Raises:
-      ValueError: A field is out of its range.
-    """
-    one_of("optimiser", self.optimiser, OPTIMISERS)
-    for name in ("learning_rate", "epsilon", "max_grad_norm"):
-      if not 0 < getattr(self, name) < math.inf:
-        raise ValueError(
-          f"{name} must be more than 0, got {getattr(self, name)}. It must "
-          "also be finite."
-        )
-    for name in ("warmup_steps", "decay_steps", "chunk_length"):
-      if getattr(self, name) < 0:
-        raise ValueError(
-          f"{name} must be at least 0, got {getattr(self, name)}."
-        )
-
-
-def make_optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
-  """Returns the optimiser, gradient clipping included."""
-  rate = optax.constant_schedule(config.learning_rate)
-  if config.decay_steps:
-    rate = optax.cosine_decay_schedule(
-      config.learning_rate, config.decay_steps, alpha=0.01
-    )
-  if config.warmup_steps:
-    warmup = optax.linear_schedule(
-      0.0, config.learning_rate, config.warmup_steps
-    )
-    rate = optax.join_schedules([warmup, rate], [config.warmup_steps])
-  if config.optimiser == "adam":
-    update = optax.adam(rate)
-  else:
-    update = optax.rmsprop(
-      rate,
-      decay=0.9,
-      eps=config.epsilon,
-      initial_scale=1.0,
-      eps_in_sqrt=True,
-    )
-  return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), update)
-
-
-def make_forward(config: ModelConfig, chunk_length: int = 0) -> hk.Transformed:
+def make_forward(
+  config: ModelConfig, chunk_length: int = 0, mesh: Mesh | None = None
+) -> hk.Transformed:
   """Returns the model over whole sequences, from inputs to logits.
 
   Of a step is kept for the backward pass what `backward.recompute` says; of sam
@@ -129,12 +56,14 @@ def make_forward(config: ModelConfig, chunk_length: int = 0) -> hk.Transformed:
   Args:
     config: What the model is made of.
     chunk_length: See `OptimiserConfig`.
+    mesh: Devices that the states are divided over, of `sharding.make_mesh`;
+      None for one.
 
   Returns:
     ``init(key, inputs)`` and ``apply(params, inputs)``, inputs ``[T, B, I]``,
     logits ``[T, B, O]``, from the initial state.
   """
-  return hk.without_apply_rng(_forward(config, chunk_length))
+  return hk.without_apply_rng(_forward(config, chunk_length, mesh))
 
 
 def _unroll(
@@ -146,25 +75,38 @@ def _unroll(
   return hk.dynamic_unroll(core, inputs, state)
 
 
-def _forward(config: ModelConfig, chunk_length: int) -> hk.Transformed:
+def _trained(
+  core: hk.RNNCore, config: ModelConfig, batch_size: int, mesh: Mesh | None
+) -> Any:
+  """Returns the core as it is trained, divided over a mesh if there is one."""
+  core = backward.recompute(core, config, batch_size)
+  return core if hk.running_init() else sharding.constrain(core, mesh)
+
+
+def _forward(
+  config: ModelConfig, chunk_length: int, mesh: Mesh | None
+) -> hk.Transformed:
   """Returns `make_forward`'s model, to be applied with a key or None."""
 
   def forward(inputs: jax.Array) -> jax.Array:
     core = make_core(config)
     batch_size = inputs.shape[1]
     outputs, _ = _unroll(
-      backward.recompute(core, config, batch_size),
+      _trained(core, config, batch_size, mesh),
       inputs,
       core.initial_state(batch_size),
       chunk_length,
     )
     return cast(jax.Array, outputs)
 
-  return hk.transform(forward)
+  return _over(mesh, hk.transform(forward))
 
 
 def make_rollout(
-  config: ModelConfig, environment: Environment, chunk_length: int = 0
+  config: ModelConfig,
+  environment: Environment,
+  chunk_length: int = 0,
+  mesh: Mesh | None = None,
 ) -> hk.Transformed:
   """Returns the model acting over whole episodes, from `Episodes` to outcomes.
 
@@ -175,16 +117,21 @@ def make_rollout(
     config: What the model is made of.
     environment: What it acts in.
     chunk_length: See `OptimiserConfig`.
+    mesh: See `make_forward`.
 
   Returns:
     ``init(key, episodes)`` and ``apply(params, episodes)``, which gives logits
     ``[T, B, O]`` and the environment's outcomes ``[T, B, ...]``.
   """
-  return hk.without_apply_rng(_rollout(config, environment, chunk_length))
+  rollout = _rollout(config, environment, chunk_length, mesh)
+  return hk.without_apply_rng(rollout)
 
 
 def _rollout(
-  config: ModelConfig, environment: Environment, chunk_length: int
+  config: ModelConfig,
+  environment: Environment,
+  chunk_length: int,
+  mesh: Mesh | None,
 ) -> hk.Transformed:
   """Returns `make_rollout`'s model, to be applied with a key or None."""
 
@@ -192,7 +139,7 @@ def _rollout(
     core = make_core(config)
     batch_size = episodes.inputs.shape[1]
     acting = Acting(
-      backward.recompute(core, config, batch_size), environment, episodes.world
+      _trained(core, config, batch_size, mesh), environment, episodes.world
     )
     state = ActingState(
       core.initial_state(batch_size), environment.start(episodes.world)
@@ -201,7 +148,12 @@ def _rollout(
     answers, _ = _unroll(acting, steps, state, chunk_length)
     return cast(tuple[jax.Array, Any], answers)
 
-  return hk.transform(rollout)
+  return _over(mesh, hk.transform(rollout))
+
+
+def _over(mesh: Mesh | None, network: hk.Transformed) -> hk.Transformed:
+  """Returns a network that divides its sequences over a mesh, if any."""
+  return hk.Transformed(network.init, sharding.divide(network.apply, mesh))
 
 
 def init_state(
@@ -244,7 +196,11 @@ Evaluate = Callable[[hk.Params, Batch | Episodes, int], tuple[Any, Scores]]
 
 
 def make_update(
-  config: ModelConfig, optimiser: OptimiserConfig, goal: Goal, seed: int = 0
+  config: ModelConfig,
+  optimiser: OptimiserConfig,
+  goal: Goal,
+  seed: int = 0,
+  mesh: Mesh | None = None,
 ) -> Update:
   """Returns one step of training, compiled.
 
@@ -253,6 +209,9 @@ def make_update(
     optimiser: How it is trained.
     goal: What it is to do: score sequences, or act in an environment.
     seed: What is dropped is drawn from, with the step; see ``bypass_dropout``.
+    mesh: Devices to divide the work over, of `sharding.make_mesh`; None for
+      one. States are then to be given as `sharding.replicate` has them, batches
+      as `sharding.shard_batch`, and what is returned is whole on every device.
 
   Returns:
     ``update(state, batch, step, memory_size)``, which gives the next state and
@@ -264,9 +223,11 @@ def make_update(
     loss that is not finite the state stays what it was before, for the caller
     to save, however late the caller looks at the loss.
   """
-  one = _make_one_update(config, optimiser, goal)
+  one = _make_one_update(config, optimiser, goal, mesh)
 
-  @functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
+  @functools.partial(
+    jax.jit, static_argnums=3, donate_argnums=0, **_everywhere(mesh)
+  )
   def update(
     state: TrainState, batch: Batch | Episodes, step: int, memory_size: int
   ) -> tuple[TrainState, Scores]:
@@ -305,8 +266,16 @@ def make_updates(
   return updates
 
 
+def _everywhere(mesh: Mesh | None) -> dict[str, Any]:
+  """Returns how `jax.jit` is told that results are whole on every device."""
+  return {} if mesh is None else {"out_shardings": sharding.replicated(mesh)}
+
+
 def _make_one_update(
-  config: ModelConfig, optimiser: OptimiserConfig, goal: Goal
+  config: ModelConfig,
+  optimiser: OptimiserConfig,
+  goal: Goal,
+  mesh: Mesh | None = None,
 ) -> Callable[..., tuple[TrainState, Scores]]:
   """Returns one step of training, to be compiled."""
   transformation = make_optimiser(optimiser)
@@ -326,7 +295,7 @@ def _make_one_update(
 
     def loss(params: hk.Params) -> tuple[jax.Array, Scores]:
       _, scores = _attempt(
-        model, goal, params, batch, key, optimiser.chunk_length
+        model, goal, params, batch, key, optimiser.chunk_length, mesh
       )
       return scores.loss, scores
 
@@ -353,12 +322,15 @@ def _make_one_update(
   return update
 
 
-def make_evaluate(config: ModelConfig, goal: Goal) -> Evaluate:
+def make_evaluate(
+  config: ModelConfig, goal: Goal, mesh: Mesh | None = None
+) -> Evaluate:
   """Returns how a model does on a batch, compiled.
 
   Args:
     config: The model.
     goal: What it is to do.
+    mesh: See `make_update`.
 
   Returns:
     ``evaluate(params, batch, memory_size)``, which gives the logits
@@ -366,12 +338,12 @@ def make_evaluate(config: ModelConfig, goal: Goal) -> Evaluate:
     scores.
   """
 
-  @functools.partial(jax.jit, static_argnums=2)
+  @functools.partial(jax.jit, static_argnums=2, **_everywhere(mesh))
   def evaluate(
     params: hk.Params, batch: Batch | Episodes, memory_size: int
   ) -> tuple[Any, Scores]:
     model = dataclasses.replace(config, memory_size=memory_size)
-    return _attempt(model, goal, params, batch)
+    return _attempt(model, goal, params, batch, mesh=mesh)
 
   return evaluate
 
@@ -383,6 +355,7 @@ def _attempt(
   batch: Batch | Episodes,
   key: jax.Array | None = None,
   chunk_length: int = 0,
+  mesh: Mesh | None = None,
 ) -> tuple[Any, Scores]:
   """Returns what a model does with a batch, and its scores.
 
@@ -390,10 +363,10 @@ def _attempt(
   """
   if isinstance(batch, Episodes):
     environment = cast(Environment, goal)
-    rollout = _rollout(config, environment, chunk_length)
+    rollout = _rollout(config, environment, chunk_length, mesh)
     _, outcomes = rollout.apply(params, key, batch)
     return outcomes, environment.scores(outcomes)
-  forward = _forward(config, chunk_length)
+  forward = _forward(config, chunk_length, mesh)
   logits = forward.apply(params, key, batch.inputs)
   return logits, cast(Objective, goal)(logits, batch.targets, batch.mask)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import operator
+import os
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,15 +10,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
-from dnc_jax import training
+from dnc_jax import processes, training
 from scripts.run import Run
 
 
 class Stop:
   """Notes the first Ctrl-C, SIGTERM or hang-up instead of dying of it.
 
-  Under nohup, which ignores hang-ups, so does this.
+  Under nohup, which ignores hang-ups, so does this. Where several processes
+  carry a run on, a signal to one stops all, after the same step.
 
   Attributes:
     signal: Its number; None while there was none.
@@ -26,7 +29,10 @@ class Stop:
   def __init__(self):
     """Starts to listen."""
     self.signal: int | None = None
-    numbers = [signal.SIGINT, signal.SIGTERM]
+    self._several = processes.are_several()
+    numbers = [signal.SIGINT]
+    # Of several processes, JAX listens to SIGTERM and tells the others.
+    numbers += [] if self._several else [signal.SIGTERM]
     hang_up = getattr(signal, "SIGHUP", None)  # Not on every system.
     if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:
       numbers.append(hang_up)
@@ -36,6 +42,19 @@ class Stop:
     del frame
     self.signal = number
     self.close()  # A second one ends the program, as people expect.
+    if self._several:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  def is_now(self, step: int) -> bool:
+    """Returns whether to stop before this step, in all processes alike.
+
+    Args:
+      step: Updates done. To be asked before each.
+    """
+    if self._several and multihost_utils.reached_preemption_sync_point(step):
+      self.signal = self.signal or signal.SIGTERM
+      return True
+    return not self._several and self.signal is not None
 
   def close(self) -> None:
     """Lets signals do again what they did before."""
@@ -195,7 +214,7 @@ def carry_on(
   try:
     for run in runs:
       background.enter_context(run.making_ahead(prefetch))
-    while stop.signal is None:
+    while not stop.is_now(runs[0].step):
       going = [run for run in runs if not is_over(run)]
       if not going:
         break
@@ -214,6 +233,11 @@ def carry_on(
         due = checkpoint_interval > 0 and run.step % checkpoint_interval == 0
         if due and run not in wrong:
           attempt(run, save)
+  except Exception as error:
+    if processes.tells_of_loss(error):
+      # To save takes all processes.
+      saved = {run: run.step for run in runs}
+    raise
   finally:
     try:
       for run in runs:

@@ -6,13 +6,15 @@ was stopped, in whatever way, goes on as if it never had been.
 """
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from dnc_jax import curriculum, metrics, training
+from dnc_jax import curriculum, metrics, processes, sharding, training
 from dnc_jax.checkpoint import Checkpoints
 from dnc_jax.interaction import Episodes
 from dnc_jax.losses import Batch, Scores
@@ -49,6 +51,7 @@ class Run:
     config: RunConfig,
     folder: pathlib.Path,
     settings: Mapping[str, int] | None = None,
+    mesh: Mesh | None = None,
   ):
     """Opens the run in a folder, or begins it.
 
@@ -57,13 +60,20 @@ class Run:
       folder: Where it is kept; made if need be.
       settings: What may change when a run goes on, by name: how long it is and
         how often it reports. Kept to tell when they did.
+      mesh: Devices that it is divided over, of `sharding.make_mesh`; None for
+        one. May change, too. Where they are those of several processes, all
+        carry the run on together, and the first writes.
 
     Raises:
-      ValueError: The folder cannot be written, or holds another run.
+      ValueError: The folder cannot be written, or holds another run, or the
+        mesh does not divide the batch or the memory.
     """
     self.config = config
     self.folder = folder
+    self._mesh = mesh
     self._task = config.make_task()
+    if mesh is not None:
+      self._check_mesh(mesh)
     self._curriculum = config.curriculum(self._task.num_lessons)
     self._checkpoints = Checkpoints(folder / "checkpoints")
     like = jax.eval_shape(lambda: initial_state(config))
@@ -85,7 +95,7 @@ class Run:
           params=initial_params(config, like.params)
         )
       # Only now that nothing can be wrong with it.
-      write_config(folder, config)
+      processes.first_does(lambda: write_config(folder, config))
       self._progress = curriculum.CurriculumState()
       self._means = metrics.RunningMean()
       rows = 0
@@ -99,10 +109,18 @@ class Run:
       before = host.get("settings", self._settings)
       for name, old, new in changes("", before, self._settings):
         self.changed.append(f"{name} was {old}, is {new}")
-    self._writer = metrics.Writer(folder / "metrics.csv", FIELDS, rows)
+    self._writer: metrics.Writer | None = None
+    if processes.is_first():
+      self._writer = metrics.Writer(folder / "metrics.csv", FIELDS, rows)
     self._update = training.make_update(
-      config.model, config.optimiser, self._task.objective, config.seed
+      config.model,
+      config.optimiser,
+      self._task.objective,
+      config.seed,
+      **self._over_mesh,
     )
+    if mesh is not None:
+      self.state = sharding.replicate(self.state, mesh)
     self._pending: list[tuple[np.ndarray, Scores, int | tuple[()]]] = []
     self._ahead: Ahead | None = None
     self._report_is_due = False
@@ -163,6 +181,11 @@ class Run:
     """What is trained for."""
     return self._task.objective
 
+  @property
+  def _over_mesh(self) -> dict[str, Mesh]:
+    """What functions of `training` are told of the mesh, if there is one."""
+    return {} if self._mesh is None else {"mesh": self._mesh}
+
   def advance(self) -> None:
     """Does one update.
 
@@ -170,7 +193,9 @@ class Run:
       FloatingPointError: A loss was not finite. The state is the one before.
     """
     batch, slots = self.next_batch()
-    self.state, scores = self._update(self.state, batch, self.step, slots)
+    self.state, scores = self._update(
+      self.state, self._place(batch), self.step, slots
+    )
     self.count(batch, scores)
 
   def count(
@@ -220,7 +245,8 @@ class Run:
     self._read_scores()
     row = {"step": self.step, "lesson": self.lesson, **self._means.means()}
     self._means = metrics.RunningMean()
-    self._writer.write(row)
+    if self._writer is not None:
+      self._writer.write(row)
     self.row = self._new_row = row
     return row
 
@@ -241,7 +267,8 @@ class Run:
     host = {
       "curriculum": self._progress.to_json(),
       "means": self._means.state(),
-      "rows": self._writer.rows,
+      # Of the host's state the first process saves its own.
+      "rows": self._writer.rows if self._writer is not None else 0,
       "row": self.row,
       "settings": self._settings,
     }
@@ -251,14 +278,34 @@ class Run:
     """Returns a picture of a new sequence and the network's answer to it."""
     batch, slots = self.batch(self.step)
     evaluate = training.make_evaluate(
-      self.config.model, self._task.test_objective
+      self.config.model, self._task.test_objective, **self._over_mesh
     )
-    answer, _ = evaluate(self.state.params, batch, slots)
+    answer, _ = evaluate(self.state.params, self._place(batch), slots)
     return self._task.render(batch, jax.device_get(answer))
 
   def close(self) -> None:
     """Closes the file of metrics."""
-    self._writer.close()
+    if self._writer is not None:
+      self._writer.close()
+
+  def _place(self, batch: Batch | Episodes) -> Batch | Episodes:
+    """Returns a batch as it is on the devices."""
+    if self._mesh is None:
+      return batch
+    return sharding.shard_batch(batch, self._mesh)
+
+  def _check_mesh(self, mesh: Mesh) -> None:
+    """Raises a `ValueError` unless the mesh divides every lesson's batch."""
+    config, task = self.config, self._task
+    slots = {config.model.memory_size}
+    if config.slots_by_lesson:
+      lessons = range(task.num_lessons)
+      slots = {task.memory_size(x) or min(slots) for x in lessons}
+      if config.length_multiple:
+        slots = {config.length_multiple}
+    for number in slots:
+      model = dataclasses.replace(config.model, memory_size=number)
+      sharding.check_sizes(mesh, config.batch_size, model)
 
   def _read_scores(self, but: int = 0) -> None:
     """Counts the scores of the updates done since this was last called.

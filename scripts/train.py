@@ -7,15 +7,19 @@ DeepMind's command lines mean the same here:
 The same command again goes on from where the run stopped.
 """
 
+import contextlib
 import dataclasses
 import os
+import pathlib
 import signal
 from collections.abc import Sequence
 
 import jax
 from absl import flags
+from jax.sharding import Mesh
 
-from dnc_jax import backward
+from dnc_jax import backward, processes
+from scripts import devices
 from scripts import flags as shared
 from scripts.loop import carry_on
 from scripts.progress import Progress
@@ -57,10 +61,24 @@ SEEDS = flags.DEFINE_list(
 def main(argv: Sequence[str]) -> int:
   """Trains as the flags say, and returns the exit status."""
   del argv
-  config = shared.run_config()
+  devices.join()
   folder = shared.checkpoint_dir()
+  with devices.ending_together(folder):
+    return _train(folder)
+
+
+def _train(folder: pathlib.Path) -> int:
+  """Trains, all processes together, and returns the exit status."""
+  config = shared.run_config()
   seeds = _seeds()
-  if backward.is_small(config.model, config.batch_size):
+  if seeds is not None and devices.are_wanted():
+    raise ValueError(
+      "--seeds is for one device: leave out --mesh_data, --mesh_slots and "
+      "other processes."
+    )
+  mesh = devices.mesh()
+  # With one thread, devices that are threads could wait for each other.
+  if mesh is None and backward.is_small(config.model, config.batch_size):
     # XLA's CPU backend reads this when it starts: threads that hand each other
     # tiny pieces of work are slower than one (docs/performance.md).
     os.environ.setdefault("NPROC", "1")
@@ -69,25 +87,27 @@ def main(argv: Sequence[str]) -> int:
     for flag in (ITERATIONS, REPORT_INTERVAL, CHECKPOINT_INTERVAL)
   }
   if seeds is None:
-    runs = [Run(config, folder, settings)]
+    runs = [Run(config, folder, settings, mesh)]
   else:
     runs = [
       Run(dataclasses.replace(config, seed=seed), folder / str(seed), settings)
       for seed in seeds
     ]
+  # Of several processes, one speaks.
+  say = print if processes.is_first() else _say_nothing
   device = jax.devices()[0]
   networks = f"{len(runs)} networks, each of " if seeds is not None else ""
-  print(
-    f"{config.task} on {device.device_kind} ({jax.device_count()} "
-    f"{device.platform} device{'s' * (jax.device_count() > 1)}), "
+  say(
+    f"{config.task} on {device.device_kind} ({_devices(mesh)}), "
     f"{networks}{runs[0].num_params:,} parameters, in {folder}"
   )
   first = min(run.step for run in runs)
   begun = "starting anew" if first == 0 else f"resuming from step {first}"
-  print(f"{begun}, to step {ITERATIONS.value}", flush=True)
+  say(f"{begun}, to step {ITERATIONS.value}", flush=True)
   for line in dict.fromkeys(line for run in runs for line in run.changed):
-    print(line, flush=True)
-  with Progress(first, ITERATIONS.value) as progress:
+    say(line, flush=True)
+  shown = Progress(first, ITERATIONS.value) if processes.is_first() else None
+  with shown or contextlib.nullcontext():
     ended_by = carry_on(
       runs,
       ITERATIONS.value,
@@ -95,21 +115,38 @@ def main(argv: Sequence[str]) -> int:
       checkpoint_interval=CHECKPOINT_INTERVAL.value,
       stop_accuracy=STOP_ACCURACY.value,
       prefetch=PREFETCH.value,
-      show=progress.show,
-      tick=progress.tick,
+      show=shown.show if shown else _say_nothing,
+      tick=shown.tick if shown else _say_nothing,
     )
   steps = " and ".join(str(x) for x in sorted({run.step for run in runs}))
   if ended_by is not None:
-    print(
+    say(
       f"Stopped by {signal.Signals(ended_by).name} at step {steps}, saved "
       f"in {folder}. The same command goes on from there."
     )
     return 128 + ended_by
   for run in runs:
     run.close()
-  print(runs[0].picture())
-  print(f"Done: {steps} steps, saved in {folder}.")
+  say(runs[0].picture())
+  say(f"Done: {steps} steps, saved in {folder}.")
   return 0
+
+
+def _say_nothing(*words: object, flush: bool = False) -> None:
+  """Says nothing."""
+  del words, flush
+
+
+def _devices(mesh: Mesh | None) -> str:
+  """Returns what devices there are and how they are used, in words."""
+  count, platform = jax.device_count(), jax.devices()[0].platform
+  words = f"{count} {platform} device{'s' * (count > 1)}"
+  if processes.are_several():
+    words += f" of {jax.process_count()} processes"
+  if mesh is not None:
+    parts = " × ".join(f"{x} {name}" for name, x in mesh.shape.items())
+    words += f", {parts}"
+  return words
 
 
 def _seeds() -> list[int] | None:
@@ -135,5 +172,6 @@ def _seeds() -> list[int] | None:
 
 
 if __name__ == "__main__":
+  flags.adopt_module_key_flags(devices)
   shared.define_training_flags()
   shared.run_script(main)

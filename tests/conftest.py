@@ -20,7 +20,12 @@ def pytest_configure(config):
 
 
 # A file stays with one worker, so those that take longest come first.
-_LONGEST = ("pretrained_test", "recurrence_test", "compare_test")
+_LONGEST = (
+  "pretrained_test",
+  "recurrence_test",
+  "compare_test",
+  "devices_test",
+)
 
 
 def pytest_collection_modifyitems(items):

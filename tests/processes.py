@@ -128,7 +128,7 @@ def start_script(
 
   Weights that ship are looked for in ``pretrained`` below that folder.
   """
-  return Child(_run_module, name, args, folder=folder, terminal=terminal)
+  return Child(run_module, name, args, folder=folder, terminal=terminal)
 
 
 def run_script(
@@ -220,7 +220,7 @@ def _main(
   target(*args)
 
 
-def _run_module(name: str, args: tuple[str, ...]) -> None:
+def run_module(name: str, args: tuple[str, ...]) -> None:
   """Does what ``python -m scripts.name args`` does."""
   from scripts import saved
 

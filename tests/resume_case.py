@@ -192,7 +192,7 @@ def train(config, folder, *stops, checkpoint_interval=-1, show=None):
         tick=tick,
       )
     finally:
-      run._writer.close()
+      run.close()
   return lessons
 
 

@@ -98,7 +98,7 @@ class InProcessTest(ResumeTestCase):
       self.damage_newest()
     with self.assertLogs("absl", "WARNING") as logs:
       run = Run(REPEAT_COPY, self.folder)
-      run._writer.close()
+      run.close()
     self.assertEqual(run.step, 8 - 2 * more)
     self.assertIn("damaged and is passed over", "\n".join(logs.output))
     with self.assertLogs("absl", "WARNING"):
