@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dnc_jax._checks import at_least
@@ -35,7 +35,7 @@ from dnc_jax.sparse_links import SparseLinks
 
 DATA, SLOTS = "data", "slots"
 
-_Sequences = TypeVar("_Sequences", Batch, Episodes)
+_Sequences = TypeVar("_Sequences", bound=Batch | Episodes)
 
 # Where a state has its slots: the axis by field. A link matrix is divided by
 # the slot that a link leads to. All else has a batch axis alone.
@@ -99,7 +99,9 @@ def make_mesh(
   )
 
 
-def check_sizes(mesh: Mesh, batch_size: int, config: ModelConfig) -> None:
+def check_sizes(
+  mesh: Mesh | AbstractMesh, batch_size: int, config: ModelConfig
+) -> None:
   """Checks that a mesh divides a batch and a memory into equal parts.
 
   Args:

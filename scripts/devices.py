@@ -76,7 +76,9 @@ def join() -> None:
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   try:
     jax.distributed.initialize(
-      **named,
+      coordinator_address=address,
+      num_processes=count,
+      process_id=number,
       initialization_timeout=_START_SECONDS,
       heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
     )
