@@ -38,8 +38,8 @@ CHECKPOINT_INTERVAL = flags.DEFINE_integer(
 )
 PREFETCH = flags.DEFINE_integer(
   "prefetch",
-  2,
-  "Batches made ahead, in the background, while the device works; 0 for none.",
+  0,
+  "Batches made ahead, by a thread; 0 for one at a time, while the device works.",
   lower_bound=0,
 )
 STOP_ACCURACY = flags.DEFINE_float(
