@@ -316,12 +316,15 @@ def _grid(sizes: dict[str, int]) -> list[Cell]:
   """
   cores = CHOSEN.value
   if PEER.value is not None:
-    if CHOSEN.present and CHOSEN.value != ["dnc"]:
+    # What the plain one is held to, number by number, has no options.
+    known = [x for x, own in CORES.items() if own.get("core", "dnc") == "dnc"]
+    allowed = ["dnc"] if PEER.value == "plain" else known
+    cores = CHOSEN.value if CHOSEN.present else ["dnc"]
+    if not set(cores) <= set(allowed):
       raise ValueError(
-        f"peer {PEER.value} is a DNC: cores must be dnc, got "
-        f"{','.join(CHOSEN.value)!r}."
+        f"peer {PEER.value} is a DNC: cores must be {' or '.join(allowed)}, "
+        f"got {','.join(cores)!r}."
       )
-    cores = ["dnc"]
   own = {name: sizes.pop(name) for name in ("sparsity", "link_size")}
   if NAMED_SIZES.value is not None:
     single = [MEMORY_SIZES, NUM_STEPS, *(SIZES[name] for name in sizes)]
