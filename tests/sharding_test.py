@@ -84,7 +84,7 @@ class MeshTest(parameterized.TestCase):
     batch = Batch(bits, bits, bits[..., 0], np.zeros(2, int))
     placed = sharding.shard_batch(batch, mesh)
     for x, y in zip(placed, batch, strict=True):
-      self.assertIsInstance(x, jax.Array)
+      assert isinstance(x, jax.Array)
       np.testing.assert_array_equal(x, y)
       spec = P(None, "data") if y.ndim > 1 else P("data")
       self.assertEqual(x.sharding, NamedSharding(mesh, spec))
