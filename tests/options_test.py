@@ -1,6 +1,7 @@
 """Options of the DNC alone and together, and what is dropped in training."""
 
 import dataclasses
+import functools
 
 import haiku as hk
 import jax
@@ -47,6 +48,7 @@ def state_of(config):
   return training.init_state(config, training.OptimiserConfig(), I, seed=0)
 
 
+@functools.cache
 def loss_and_gradients(config, seed=0):
   """Returns the loss of a batch and its gradients, dropping what it may."""
   params = jax.tree.map(

@@ -211,7 +211,10 @@ class RecurrenceTest(parameterized.TestCase):
     expected, states = run(n)
     assert_close((outputs, state), (expected, last(states)))
 
-  @every_core
+  # One of each kind: each operation is compiled by itself, which takes long.
+  @parameterized.parameters(
+    "dnc_all_options", "ntm", "mann", "sdnc", "lstm", "temporal_linkage"
+  )
   def test_interpreted_equals_compiled_with_numpy_or_jax_arrays(self, name):
     n = make_network(name)
     arguments = (n.params, jax.tree.map(lambda x: x[0], n.inputs), n.state)
