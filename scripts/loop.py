@@ -1,6 +1,7 @@
 """The loop that carries runs on, one or several together, until a signal."""
 
 import contextlib
+import itertools
 import operator
 import os
 import signal
@@ -202,13 +203,15 @@ def carry_on(
       or (stop_accuracy is not None and run.has_learned(stop_accuracy))
     )
 
-  def report(run: Run) -> dict[str, float] | None:
+  def report(run: Run) -> list[dict[str, float]]:
+    rows = [run.take_row()]
     if run.step % report_interval == 0:
       run.report_late()
       # What may end a run must be known before its next update.
       if stop_accuracy is not None or run.step >= iterations or stop.signal:
         run.report()
-    return run.take_row()
+    rows.append(run.take_row())
+    return [row for row in rows if row is not None]
 
   background = contextlib.ExitStack()
   try:
@@ -226,8 +229,9 @@ def carry_on(
       if not going:
         continue
       tick(min(run.step for run in going))
-      rows = [attempt(run, report) for run in going]
-      if rows := [row for row in rows if row is not None]:
+      reports = [attempt(run, report) for run in going]
+      for found in itertools.zip_longest(*filter(None, reports)):
+        rows = [row for row in found if row is not None]
         show({x: float(np.mean([row[x] for row in rows])) for x in rows[0]})
       for run in going:
         due = checkpoint_interval > 0 and run.step % checkpoint_interval == 0

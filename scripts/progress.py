@@ -33,6 +33,7 @@ class Progress:
     self._last = last
     self._step = first
     self._shown = first
+    self._speed = 0.0
     self._bar: rich_progress.Progress | None = None
     self._task = rich_progress.TaskID(0)
     self._began = self._shown_at = time.monotonic()
@@ -79,8 +80,11 @@ class Progress:
   def show(self, row: dict[str, float]) -> None:
     """Shows a report's row, with speed and time left."""
     now = time.monotonic()
-    speed = (self._step - self._shown) / max(now - self._shown_at, 1e-9)
-    self._shown, self._shown_at = self._step, now
+    # Two rows can be told at once, the second of no more updates.
+    if steps := self._step - self._shown:
+      self._speed = steps / max(now - self._shown_at, 1e-9)
+      self._shown, self._shown_at = self._step, now
+    speed = self._speed
     if self._bar is not None:
       self._bar.update(
         self._task,
@@ -91,7 +95,7 @@ class Progress:
         speed=f"{speed:.1f} steps/s",
       )
       return
-    left = (self._last - self._step) / speed
+    left = (self._last - self._step) / max(speed, 1e-9)
     hours, rest = divmod(round(left), 3600)
     print(
       f"step {row['step']:.0f}  {describe(row)}  {speed:.1f} steps/s  "

@@ -20,6 +20,7 @@ SCRIPTS = (
   "compare",
   "benchmark",
   "feed",
+  "scaling",
   "export",
 )
 # Modules that those import.
@@ -30,6 +31,7 @@ PARTS = (
   "comparison",
   "costs",
   "counts",
+  "devices",
   "flags",
   "grid",
   "inside",
@@ -46,6 +48,7 @@ PARTS = (
   "relatives",
   "run",
   "saved",
+  "scaled",
 )
 
 COPY = ("--checkpoint_dir=copy", *processes.SMALL_COPY)
@@ -78,6 +81,7 @@ class SmokeTest(ScriptTestCase):
     ("benchmark", "cores", "memory_sizes", "clock", "most_bytes"),
     ("benchmark", "sizes", "peer", "at_least"),
     ("feed", "task", "num_steps", "prefetch"),
+    ("scaling", "fit", "traffic"),
     ("export", "checkpoint_dir", "name"),
   )
   def test_help_lists_the_flags(self, name, *flags):
