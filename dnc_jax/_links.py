@@ -37,10 +37,9 @@ def link(
 
   Previous links may be stored in fewer bits than the weights have.
   """
-  before, now = _products.settled(prev_precedence_weights, write_weights)
-  before_that = prev_link.astype(now.dtype)
-  new = _kept(now) * before_that + now[..., :, None] * before[..., None, :]
-  return jnp.where(_off_diagonal(now.shape[-1]), new, 0)
+  return _after(
+    prev_link, *_products.settled(prev_precedence_weights, write_weights)
+  )
 
 
 def lead(link: jax.Array, heads: jax.Array) -> _Arrays:
@@ -116,7 +115,7 @@ def _backward(
 ) -> _Arrays:
   """Returns the gradients of the first four, given those of the results."""
   before, now = _products.settled(prev_precedence_weights, write_weights)
-  new = link(prev_link, before, now)
+  new = _after(prev_link, before, now)
   of_heads = _of_heads(new, of_forward, of_backward)
   of_link = of_link.astype(now.dtype) + _products.turned_outer(
     jnp.concatenate([of_forward, heads], axis=-2),
@@ -134,10 +133,14 @@ def _backward(
 
 
 def _apart(function: Callable[..., Any]) -> Callable[..., Any]:
-  """Returns a function of matrices that does large ones one after another."""
+  """Returns a function of matrices that does large ones one after another.
+
+  Not over a mesh, where devices would wait for each other at every one.
+  """
 
   def together(*arrays: jax.Array) -> Any:
-    if arrays[0].size < _FEWEST_NUMBERS_APART or len(arrays[0]) == 1:
+    is_small = arrays[0].size < _FEWEST_NUMBERS_APART or len(arrays[0]) == 1
+    if is_small or not jax.sharding.get_abstract_mesh().empty:
       return function(*arrays)
     return jax.lax.platform_dependent(
       *arrays,
@@ -192,6 +195,15 @@ def _of_heads(
   return jnp.einsum("...ri,...ij->...rj", of_forward, link) + jnp.einsum(
     "...ij,...rj->...ri", link, of_backward
   )
+
+
+def _after(
+  prev_link: jax.Array, before: jax.Array, now: jax.Array
+) -> jax.Array:
+  """Returns `link`, of precedence and write weights that are settled."""
+  kept = _kept(now) * prev_link.astype(now.dtype)
+  new = kept + now[..., :, None] * before[..., None, :]
+  return jnp.where(_off_diagonal(now.shape[-1]), new, 0)
 
 
 def _kept(write_weights: jax.Array) -> jax.Array:

@@ -2,11 +2,12 @@
 
 A mesh has two axes. Over `DATA` the sequences of a batch are divided; over
 `SLOTS` the slots of each memory, for memories larger than one device holds.
-Parameters and the optimiser's state are whole on every device. A program is
-told where its batch and the states of its cores are, and nothing else: JAX's
-partitioner divides the rest and adds what crosses between devices. So what is
-computed is what one device computes, but for the order of sums: softmax over
-all slots, one sort of all of them, every link.
+Parameters and the optimiser's state are whole on every device. Each device
+unrolls its own sequences (`divide`). Of slots a program is told only where the
+states of its cores have them (`constrain`): JAX's partitioner divides the rest
+and adds what crosses between devices. So what is computed is what one device
+computes, but for the order of sums: softmax over all slots, one sort of all of
+them, every link.
 
 The same holds of one process with several devices and of several processes
 after ``jax.distributed.initialize``, in which each runs the same program.

@@ -22,7 +22,6 @@ from dnc_jax import backward, sharding
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.interaction import Acting, ActingState, Environment, Episodes
 from dnc_jax.losses import Batch, Objective, Scores
-from dnc_jax.optimisers import OPTIMISERS as OPTIMISERS
 from dnc_jax.optimisers import OptimiserConfig, make_optimiser
 
 # Over long sequences gradients can grow by a factor each step. The squares of

@@ -20,15 +20,15 @@ Trains another DNC beside ours, in turn, and tells the ratio of their times.
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 from absl import flags
 
 from dnc_jax.config import ModelConfig
-from dnc_jax.training import OPTIMISERS, OptimiserConfig
-from scripts import costs, limits, peers
+from dnc_jax.optimisers import OPTIMISERS, OptimiserConfig
+from scripts import costs, limits, markdown, peers
 from scripts import flags as shared
 from scripts.costs import CORES, NUM_BITS, Cell, Cost, Row
 
@@ -166,14 +166,9 @@ def cells(
   Raises:
     ValueError: A core is unknown, or a size too small for one.
   """
-  if not cores:
-    raise ValueError(
-      f"cores must be at least one of {', '.join(CORES)}, got none."
-    )
+  _check_names("cores", cores, CORES)
   found = []
   for core in cores:
-    if core not in CORES:
-      raise ValueError(f"cores must be of {', '.join(CORES)}, got {core!r}.")
     own = CORES[core]
     slots = memory_sizes[:1] if own.get("core") == "none" else memory_sizes
     for memory_size in slots:
@@ -197,19 +192,26 @@ def named_cells(
   Raises:
     ValueError: A name or a core is unknown.
   """
-  if not names:
-    raise ValueError(
-      f"sizes must be at least one of {', '.join(NAMED)}, got none."
-    )
+  _check_names("sizes", names, NAMED)
   found = []
   for name in names:
-    if name not in NAMED:
-      raise ValueError(f"sizes must be of {', '.join(NAMED)}, got {name!r}.")
     own = dict(NAMED[name])
     memory_size, num_steps = own.pop("memory_size"), own.pop("num_steps")
     for cell in cells(cores, [memory_size], [num_steps], **own, **sizes):
       found.append(cell._replace(size=name))
   return found
+
+
+def _check_names(
+  what: str, names: Sequence[str], known: Collection[str]
+) -> None:
+  """Raises a `ValueError` unless there are names, all of them known."""
+  choices = ", ".join(known)
+  if not names:
+    raise ValueError(f"{what} must be at least one of {choices}, got none.")
+  for name in names:
+    if name not in known:
+      raise ValueError(f"{what} must be of {choices}, got {name!r}.")
 
 
 def _times(cost: Cost) -> str:
@@ -242,12 +244,7 @@ def line(rows: Sequence[Row], row: Row) -> str:
     texts += [costs.as_bytes(x.temporary_bytes) for x in both]
     texts += [f"{x.compile_seconds:.1f}" for x in both]
   texts += [""] * (len(COLUMNS) - len(texts))
-  return "| " + " | ".join(texts) + " |"
-
-
-def head() -> str:
-  """Returns the first two lines of the table."""
-  return f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}"
+  return markdown.row(texts)
 
 
 def as_json(
@@ -375,7 +372,7 @@ def main(argv: Sequence[str]) -> int:
     _run_beside(PEER.value, grid, optimiser, settings, write)
     return 0
   rows: list[Row] = []
-  print(head(), flush=True)
+  print(markdown.head(COLUMNS), flush=True)
   for cell in grid:
     rows.append(
       costs.measure(
@@ -390,7 +387,7 @@ def main(argv: Sequence[str]) -> int:
     write(as_json(rows, settings))
   if run := [row for row in rows if row.skipped is None]:
     ceilings = limits.measure(costs.CLOCKS[CLOCK.value])
-    print(f"\n{limits.describe(ceilings)}\n\n{limits.head()}")
+    print(f"\n{limits.describe(ceilings)}\n\n{markdown.head(limits.COLUMNS)}")
     for row in run:
       print(limits.line(row, ceilings), flush=True)
     write(as_json(rows, settings, ceilings))
@@ -421,7 +418,7 @@ def _run_beside(
       )
     )
     if len(duels) == 1:
-      print(f"{peer.note}\n\n{peers.head()}")
+      print(f"{peer.note}\n\n{markdown.head(peers.COLUMNS)}")
     print(peers.line(duels[-1]), flush=True)
     rows = [{**_about_cell(x.cell), **peers.as_json(x)} for x in duels]
     write({**_about(settings), "peer": name, "note": peer.note, "rows": rows})

@@ -25,6 +25,7 @@ from absl import flags
 
 from dnc_jax import backward
 from scripts import flags as shared
+from scripts import markdown
 from scripts.run import Run
 
 NUM_STEPS = flags.DEFINE_integer(
@@ -99,15 +100,12 @@ def main(argv: Sequence[str]) -> int:
       for way in WAYS:
         found[way].append(run.speed(way, NUM_STEPS.value))
     run.close()
-  print("| batches made | steps a second | of the limit |")
-  print("| --- | --- | --- |")
+  print(markdown.head(["batches made", "steps a second", "of the limit"]))
   limit = statistics.median(found["once"])
   for way, speeds in found.items():
     median = statistics.median(speeds)
-    print(
-      f"| {way} | {median:.4g} ({min(speeds):.4g} to {max(speeds):.4g}) | "
-      f"{median / limit:.1%} |"
-    )
+    told = f"{median:.4g} ({min(speeds):.4g} to {max(speeds):.4g})"
+    print(markdown.row([way, told, f"{median / limit:.1%}"]))
   return 0
 
 

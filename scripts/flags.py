@@ -18,7 +18,7 @@ from dnc_jax import ModelConfig
 from dnc_jax.access import ALLOCATIONS, LINKS, STRENGTHS
 from dnc_jax.config import CONTROLLERS, CORES
 from dnc_jax.ntm import INITIAL_MEMORIES
-from dnc_jax.training import OPTIMISERS, OptimiserConfig
+from dnc_jax.optimisers import OPTIMISERS, OptimiserConfig
 from scripts.presets import PRESETS
 from scripts.saved import RunConfig
 from tasks import inference, route_environment, shortest_path, traversal

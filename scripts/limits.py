@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from scripts import markdown
 from scripts.costs import Row, as_bytes
 
 # Bytes of the arrays that are copied: two for caches, and one for none.
@@ -149,11 +150,6 @@ def fractions(row: Row, ceilings: Ceilings) -> tuple[float, float] | None:
   return forward, update
 
 
-def head() -> str:
-  """Returns the first two lines of the table of limits."""
-  return f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}"
-
-
 def line(row: Row, ceilings: Ceilings) -> str:
   """Returns a row of the table of limits, in Markdown.
 
@@ -180,7 +176,7 @@ def line(row: Row, ceilings: Ceilings) -> str:
     *(["-"] * (0 if reached else 2)),
     as_bytes(row.peak_bytes),
   ]
-  return "| " + " | ".join(texts) + " |"
+  return markdown.row(texts)
 
 
 def describe(ceilings: Ceilings) -> str:

@@ -13,7 +13,7 @@ import jax
 
 from dnc_jax import losses, training
 from dnc_jax.training import OptimiserConfig
-from scripts import costs, plain
+from scripts import costs, markdown, plain
 from scripts.costs import NUM_BITS, Cell
 
 # Does one step of training, to its end, and returns the loss before it.
@@ -257,11 +257,6 @@ def alternate(
   return Duel(cell, *map(Times, firsts, found, last))
 
 
-def head() -> str:
-  """Returns the first two lines of the table."""
-  return f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}"
-
-
 def line(duel: Duel) -> str:
   """Returns a row of the table, in Markdown."""
   texts = (
@@ -275,7 +270,7 @@ def line(duel: Duel) -> str:
     f"{duel.ours.first_seconds:.1f}",
     f"{duel.peers.first_seconds:.1f}",
   )
-  return "| " + " | ".join(texts) + " |"
+  return markdown.row(texts)
 
 
 def as_json(duel: Duel) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from absl import flags
 from dnc_jax import sharding
 from dnc_jax.config import ModelConfig
 from dnc_jax.training import OptimiserConfig
-from scripts import costs, devices
+from scripts import costs, devices, markdown
 from scripts import flags as shared
 from scripts.costs import NUM_BITS, Cell
 from scripts.scaled import compile_update, exponent, traffic
@@ -75,8 +75,7 @@ def main(argv: Sequence[str]) -> None:
 def _fit(base: Cell) -> None:
   """Prints a table of costs, and the exponents that fit."""
   print(f"{base.core} on {jax.devices()[0].device_kind}, {CLOCK.value} time\n")
-  print("| T | B | N | R | update, ms | temporary | kept a step |")
-  print("| --- | --- | --- | --- | --- | --- | --- |")
+  print(markdown.head([*"TBNR", "update, ms", "temporary", "kept a step"]))
   known: dict[Cell, tuple[float, ...]] = {}
   lines = []
   for letter in "TBNR":
@@ -103,10 +102,10 @@ def _fit(base: Cell) -> None:
       sizes.append(size)
       found.append(known[cell])
     powers = [exponent(sizes, values) for values in zip(*found, strict=True)]
-    cells = " | ".join(f"{power:.2f}" for power in powers)
-    lines.append(f"| {letter}, {sizes[0]} to {sizes[-1]} | {cells} |")
-  print("\n| grows with | time | temporary | kept a step |")
-  print("| --- | --- | --- | --- |")
+    grows = f"{letter}, {sizes[0]} to {sizes[-1]}"
+    lines.append(markdown.row([grows, *(f"{power:.2f}" for power in powers)]))
+  print()
+  print(markdown.head(["grows with", "time", "temporary", "kept a step"]))
   print("\n".join(lines))
 
 
@@ -124,12 +123,16 @@ def _scaled(base: Cell, letter: str, factor: float) -> tuple[int, Cell]:
 
 def _tell_row(cell: Cell, found: Sequence[float]) -> None:
   """Prints a row of the table."""
-  sizes = f"{cell.num_steps} | {cell.batch_size} | {cell.config.memory_size}"
-  print(
-    f"| {sizes} | {cell.config.num_reads} | {found[0]:.3g} | "
-    f"{costs.as_bytes(int(found[1]))} | {costs.as_bytes(int(found[2]))} |",
-    flush=True,
+  config = cell.config
+  sizes = (
+    cell.num_steps,
+    cell.batch_size,
+    config.memory_size,
+    config.num_reads,
   )
+  texts = [*map(str, sizes), f"{found[0]:.3g}"]
+  texts += [costs.as_bytes(int(number)) for number in found[1:]]
+  print(markdown.row(texts), flush=True)
 
 
 def _tell_traffic(base: Cell) -> None:
@@ -142,13 +145,11 @@ def _tell_traffic(base: Cell) -> None:
   found = traffic(compiled.as_text())
   parts = " × ".join(f"{x} {name}" for name, x in mesh.shape.items())
   print(f"{base.core} over {parts}: bytes that collectives give to a device\n")
-  print("| collective | each time step | once an update |")
-  print("| --- | --- | --- |")
+  print(markdown.head(["collective", "each time step", "once an update"]))
   for kind in sorted({*found.per_step, *found.once}):
     here, once = found.per_step.get(kind, 0), found.once.get(kind, 0)
-    print(f"| {kind} | {here:,} | {once:,} |")
-  total = [sum(x.values()) for x in found]
-  print(f"| all | {total[0]:,} | {total[1]:,} |")
+    print(markdown.row([kind, f"{here:,}", f"{once:,}"]))
+  print(markdown.row(["all", *(f"{sum(x.values()):,}" for x in found)]))
   temporary = compiled.memory_analysis().temp_size_in_bytes
   print(f"\ntemporary on each device: {costs.as_bytes(temporary)}")
 

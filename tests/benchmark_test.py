@@ -5,7 +5,7 @@ import json
 from absl.testing import absltest, parameterized
 
 from dnc_jax import training
-from scripts import benchmark, costs, limits
+from scripts import benchmark, costs, limits, markdown
 from tests.script_case import ScriptTestCase
 
 SIZES = {"hidden_size": 8, "word_size": 4, "num_reads": 2, "sparsity": 2}
@@ -99,7 +99,7 @@ class FormatTest(parameterized.TestCase):
       line, "| sam | 4,096 | 10 | 20 B | 30 B | 7 (6 to 9) | 10 (9 to 12) | - |"
     )
     self.assertEndsWith(line, "| 1.05 MB | 1.05 MB | 2.0 | 2.0 |")
-    for text in benchmark.head().splitlines():
+    for text in markdown.head(benchmark.COLUMNS).splitlines():
       self.assertEqual(text.count("|"), len(benchmark.COLUMNS) + 1)
 
   def test_one_more_step_is_without_what_is_done_once(self):
@@ -147,7 +147,7 @@ class ScriptTest(ScriptTestCase):
       "--json=found.json",
     )
     lines = told.splitlines()
-    self.assertEqual("\n".join(lines[:2]), benchmark.head())
+    self.assertEqual("\n".join(lines[:2]), markdown.head(benchmark.COLUMNS))
     self.assertStartsWith(lines[2], "| lstm | - | 2 | ")
     self.assertStartsWith(lines[3], "| dnc | 65,536 | 2 | 17.2 GB | ")
     ceilings, table = lines[5], lines[7:]
@@ -155,7 +155,7 @@ class ScriptTest(ScriptTestCase):
       ceilings, r"product [\d.]+ GFLOP/s, a copy, .* GB/s \(262 kB\), .*\)\.$"
     )
     # What was skipped has no limit.
-    self.assertEqual("\n".join(table[:2]), limits.head())
+    self.assertEqual("\n".join(table[:2]), markdown.head(limits.COLUMNS))
     self.assertStartsWith(table[2], "| lstm | - | 2 | ")
     self.assertLen(table, 3)
     found = json.loads((self.folder / "found.json").read_text())

@@ -37,6 +37,7 @@ PARTS = (
   "inside",
   "limits",
   "loop",
+  "markdown",
   "measure",
   "names",
   "network",
