@@ -9,7 +9,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from dnc_jax import _allocation, _links
+from dnc_jax import _allocation, _linear, _links
 from dnc_jax.config import ModelConfig
 
 # Numbers in the memories and links of a batch, up to which they are small.
@@ -59,11 +59,12 @@ def recompute(core: hk.RNNCore, config: ModelConfig, batch_size: int) -> Any:
     config: What it is made of.
     batch_size: B, sequences that it goes through at a time.
   """
+  step = _linear.quick(core)
   if is_small(config, batch_size) or config.core in ("sam", "sdnc"):
-    return core
+    return step
   policies = jax.checkpoint_policies
   return hk.remat(
-    core,
+    step,
     policy=policies.save_from_both_policies(
       policies.dots_with_no_batch_dims_saveable,
       policies.save_only_these_names(_allocation.ORDER, _links.DIRECTIONS),

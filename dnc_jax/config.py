@@ -14,7 +14,7 @@ import haiku as hk
 from dnc_jax._checks import at_least, clip_bound, dropout_rate, one_of
 from dnc_jax.access import ALLOCATIONS, LINKS, STRENGTHS, MemoryAccess
 from dnc_jax.baselines import Baseline
-from dnc_jax.controllers import DeepLSTM, FeedForward
+from dnc_jax.controllers import Buckets, DeepLSTM, FeedForward, Skip
 from dnc_jax.dnc import DNC
 from dnc_jax.mann import MANN, MANNAccess
 from dnc_jax.ntm import INITIAL_MEMORIES, NTM, NTMAccess
@@ -40,6 +40,12 @@ class ModelConfig:
       connections), ``"gru"`` or ``"feed_forward"``.
     hidden_size: Cells in each layer of the controller, at least 1.
     num_layers: Layers of the controller, at least 1; 1 for lstm and gru.
+    skip_size: Units of a layer after the controller that hears the input and
+      what was read again (`controllers.Skip`); 0 for none.
+    num_buckets: Buckets in which the controller hears the symbols that an input
+      begins with (`controllers.Buckets`), in each of two tables; 0 for none.
+    num_symbols: Symbols that an input begins with, at least 1; for buckets.
+    symbol_size: Numbers that stand for a symbol, at least 1; for buckets.
     memory_size: N, slots of the memory, at least 1. May differ between training
       and use.
     word_size: W, numbers in a slot, at least 1.
@@ -74,6 +80,10 @@ class ModelConfig:
   controller: str = "lstm"
   hidden_size: int = 64
   num_layers: int = 1
+  skip_size: int = 0
+  num_buckets: int = 0
+  num_symbols: int = 3
+  symbol_size: int = 30
   memory_size: int = 16
   word_size: int = 16
   num_reads: int = 4
@@ -106,6 +116,8 @@ class ModelConfig:
       "output_size",
       "hidden_size",
       "num_layers",
+      "num_symbols",
+      "symbol_size",
       "memory_size",
       "word_size",
       "num_reads",
@@ -114,7 +126,8 @@ class ModelConfig:
       "link_size",
     ):
       at_least(name, getattr(self, name), 1)
-    at_least("max_shift", self.max_shift, 0)
+    for name in ("skip_size", "num_buckets", "max_shift"):
+      at_least(name, getattr(self, name), 0)
     one_of("core", self.core, CORES)
     one_of("initial_memory", self.initial_memory, INITIAL_MEMORIES)
     one_of("controller", self.controller, CONTROLLERS)
@@ -259,6 +272,17 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
 
 
 def _make_controller(config: ModelConfig) -> hk.RNNCore:
+  controller = _recurrent(config)
+  if config.skip_size:
+    controller = Skip(controller, config.skip_size)
+  if config.num_buckets:
+    controller = Buckets(
+      controller, config.num_symbols, config.symbol_size, config.num_buckets
+    )
+  return controller
+
+
+def _recurrent(config: ModelConfig) -> hk.RNNCore:
   match config.controller:
     case "lstm":
       return hk.LSTM(config.hidden_size, name="lstm")

@@ -4,13 +4,17 @@ Any other ``hk.RNNCore`` from ``[B, inputs]`` to ``[B, hidden size]`` serves as
 well, such as ``hk.LSTM`` and ``hk.GRU``.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
 from dnc_jax._checks import at_least
+
+# How sharply `Buckets` sorts at first: most symbols are then for the greater
+# part in one bucket of each table.
+_BUCKET_SCALE = 4.0
 
 
 class FeedForward(hk.RNNCore):
@@ -123,3 +127,112 @@ class DeepLSTM(hk.RNNCore):
     if batch_size is not None:
       shape = (batch_size, *shape)
     return DeepLSTMState(hidden=jnp.zeros(shape), cell=jnp.zeros(shape))
+
+
+class Skip(hk.RNNCore):
+  """A controller with a layer above it that hears the inputs again.
+
+      h, s = controller(x, s_prev)
+      out = [h; tanh(W [x; h] + b)]
+
+  What was read at the step before gets to the keys of this one without the
+  recurrent part in between, which for many things at once is narrow: a key can
+  then hold all that a look-up found.
+  """
+
+  def __init__(
+    self, controller: hk.RNNCore, skip_size: int, name: str = "skip"
+  ):
+    """Makes a controller.
+
+    Args:
+      controller: From ``[B, inputs]`` to ``[B, hidden size]``.
+      skip_size: Units of the layer, at least 1; a step gives as many numbers
+        more than the controller does.
+      name: Name of the module.
+
+    Raises:
+      ValueError: ``skip_size`` is below 1.
+    """
+    super().__init__(name=name)
+    self._controller = controller
+    self._skip_size = at_least("skip_size", skip_size, 1)
+
+  def __call__(self, inputs: jax.Array, prev_state: Any) -> tuple[Any, Any]:
+    """Does one step, from ``[B, inputs]`` to ``[B, hidden + skip_size]``."""
+    hidden, state = self._controller(inputs, prev_state)
+    layer = hk.Linear(self._skip_size, name="linear")
+    again = jnp.tanh(layer(jnp.concatenate([inputs, hidden], axis=-1)))
+    return jnp.concatenate([hidden, again], axis=-1), state
+
+  def initial_state(self, batch_size: int | None) -> Any:
+    """Returns the controller's state before the first step."""
+    return self._controller.initial_state(batch_size)
+
+
+class Buckets(hk.RNNCore):
+  """A controller that hears in which bucket each symbol of its input falls.
+
+  A symbol is a group of inputs that stand together, such as a label of three
+  digits. With x the one of them, for tables t = 1 ... T:
+
+      b(t) = softmax(Wₜ x) min(1, Σ x)
+
+  The tables are the same for all symbols of an input, and are learned; they
+  begin at random. What a mean of a few labels' digits leaves open, since digits
+  can be exchanged between them, their buckets tell: a symbol's own, in each
+  table, that it shares with few others.
+  """
+
+  def __init__(
+    self,
+    controller: hk.RNNCore,
+    num_symbols: int,
+    symbol_size: int,
+    num_buckets: int,
+    num_tables: int = 2,
+    name: str = "buckets",
+  ):
+    """Makes a controller.
+
+    Args:
+      controller: From ``[B, inputs + num_symbols * num_tables * num_buckets]``
+        to ``[B, hidden size]``.
+      num_symbols: Symbols that an input begins with, at least 1.
+      symbol_size: Numbers that stand for a symbol, at least 1.
+      num_buckets: Buckets of a table, at least 1.
+      num_tables: Tables, at least 1.
+      name: Name of the module.
+
+    Raises:
+      ValueError: A size is below 1.
+    """
+    super().__init__(name=name)
+    self._controller = controller
+    self._num_symbols = at_least("num_symbols", num_symbols, 1)
+    self._symbol_size = at_least("symbol_size", symbol_size, 1)
+    self._num_buckets = at_least("num_buckets", num_buckets, 1)
+    self._num_tables = at_least("num_tables", num_tables, 1)
+
+  def __call__(self, inputs: jax.Array, prev_state: Any) -> tuple[Any, Any]:
+    """Does one step, from ``[B, inputs]`` to ``[B, hidden size]``."""
+    size = self._num_symbols * self._symbol_size
+    shape = [self._num_tables * self._num_buckets, self._symbol_size]
+    tables = hk.get_parameter(
+      "tables", shape, init=hk.initializers.RandomNormal(_BUCKET_SCALE)
+    )
+    symbols = inputs[:, :size].reshape(-1, self._num_symbols, self._symbol_size)
+    scores = jnp.einsum("bsd,kd->bsk", symbols, tables)
+    buckets = jax.nn.softmax(
+      scores.reshape(*scores.shape[:2], self._num_tables, -1)
+    )
+    there = jnp.minimum(symbols.sum(axis=-1), 1)
+    buckets *= there[..., None, None]
+    return self._controller(
+      jnp.concatenate([inputs, buckets.reshape(len(inputs), -1)], axis=-1),
+      prev_state,
+    )
+
+  def initial_state(self, batch_size: int | None) -> Any:
+    """Returns the controller's state before the first step."""
+    return self._controller.initial_state(batch_size)

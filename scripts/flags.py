@@ -74,6 +74,18 @@ def define_training_flags() -> None:
   flags.DEFINE_integer(
     "num_layers", 1, "Layers of a deep_lstm or feed_forward controller."
   )
+  flags.DEFINE_integer(
+    "skip_size",
+    0,
+    "Units of a layer after the controller that hears the input and what was "
+    "read again; 0 for none.",
+  )
+  flags.DEFINE_integer(
+    "num_buckets",
+    0,
+    "Buckets, in each of two learned tables, in which the controller of a graph "
+    "task hears each label; 0 for none.",
+  )
   flags.DEFINE_enum(
     "strength",
     "softplus",
@@ -226,6 +238,11 @@ def define_task_flags() -> None:
     "worked", None, "Trains what to say while planning, too: worked answers."
   )
   flags.DEFINE_integer(
+    "worked_rounds",
+    None,
+    "How often a worked search for a route goes back to both ends.",
+  )
+  flags.DEFINE_integer(
     "num_queries", None, "Walks, routes or relations asked for on each graph."
   )
   flags.DEFINE_bool(
@@ -276,7 +293,7 @@ TASK_OPTIONS = {
   "shortest_path": (
     "lessons", "num_queries", "planning_steps", "planning_per_edge",
     "extra_steps", "planner_fraction", "target", "slack", "small_pools",
-    "close_labels", "worked",
+    "close_labels", "worked", "worked_rounds",
   ),
   "inference": (
     "lessons", "num_queries", "planning_steps", "table_seed", "worked",
@@ -326,6 +343,8 @@ def run_config() -> RunConfig:
       controller=FLAGS.controller,
       hidden_size=FLAGS.hidden_size,
       num_layers=FLAGS.num_layers,
+      skip_size=FLAGS.skip_size,
+      num_buckets=FLAGS.num_buckets,
       memory_size=FLAGS.memory_size,
       word_size=FLAGS.word_size,
       num_reads=FLAGS.num_read_heads,

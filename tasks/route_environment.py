@@ -249,15 +249,18 @@ def frontiers(
   to_destination: np.ndarray,
   shortest: np.ndarray,
   depth: int,
+  rounds: int = 1,
 ) -> np.ndarray:
   """Returns what a search from both ends finds, step by step.
 
   The search goes ``depth`` steps from either end and then back from where the
-  two met. At steps j = 1, 2 ... depth of planning a route of L steps the target
-  is all nodes from which it is j steps to the destination, and all to which it
-  is j steps from the source; then, at j = depth ... 2, 1, those of them that
-  are on a shortest path. Both by the digits of their labels, as they are on
-  average; zeros where j is not below L.
+  two met, the latter ``rounds`` times: what one round found narrows what the
+  next has to look for. At steps j = 1, 2 ... depth of planning a route of L
+  steps the target is all nodes from which it is j steps to the destination, and
+  all to which it is j steps from the source; then, at j = depth ... 2, 1, those
+  that are on a shortest path, with L - 1 in place of j where that is less. All
+  by the digits of their labels, as they are on average; zeros where there are
+  no such nodes.
 
   Args:
     node_labels: Labels of B graphs, -1 beyond their nodes. Shape ``[B, N]``.
@@ -265,17 +268,20 @@ def frontiers(
     to_destination: Steps to each query's destination. Shape ``[B, Q, N]``.
     shortest: L of each query. Shape ``[B, Q]``.
     depth: Steps to search from either end.
+    rounds: How often to go back to the ends, at least 1.
 
   Returns:
     The digits before the destination, then those beyond the source. Shape
-    ``[B, Q, 2 depth, 60]``, float32.
+    ``[B, Q, (1 + rounds) depth, 60]``, float32.
   """
   one_hots = graphs.one_hots(node_labels[..., None])  # [B, N, 30]
   out = 1 + np.arange(depth)
-  steps = np.concatenate([out, out[::-1]])[:, None]
+  steps = np.concatenate([out, *[out[::-1]] * rounds])
+  back = np.minimum(steps[depth:], shortest[..., None] - 1)
+  steps = np.broadcast_to(steps, (*shortest.shape, len(steps))).copy()
+  steps[..., depth:] = np.where(back > 0, back, -1)
   either = np.stack([to_destination, from_source], axis=2)  # [B, Q, 2, N]
-  found = either[:, :, None] == steps[..., None]  # [B, Q, P, 2, N]
-  found &= (steps < shortest[:, :, None, None])[..., None]
+  found = either[:, :, None] == steps[..., None, None]  # [B, Q, P, 2, N]
   on_path = either.sum(axis=2) == shortest[..., None]  # [B, Q, N]
   found[:, :, depth:] &= on_path[:, :, None, None]
   count = np.maximum(found.sum(axis=-1, keepdims=True), 1)

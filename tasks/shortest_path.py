@@ -114,6 +114,8 @@ class ShortestPath(GraphTask, InteractiveTask):
     worked: Scores the planning steps too, for what a search from both ends
       finds (`route_environment.frontiers`), as far as there are steps. The
       inputs are the same. An aid to learning that the paper does not have.
+    worked_rounds: How often that search goes back from the middle to the ends,
+      at least 1.
   """
 
   lessons: tuple[Lesson, ...] = PAPER_LESSONS
@@ -127,6 +129,7 @@ class ShortestPath(GraphTask, InteractiveTask):
   small_pools: bool = False
   close_labels: bool = False
   worked: bool = False
+  worked_rounds: int = 1
 
   name: ClassVar[str] = "shortest_path"
   unit: ClassVar[str] = "move"
@@ -143,6 +146,7 @@ class ShortestPath(GraphTask, InteractiveTask):
       planning_per_edge=0,
       extra_steps=0,
       slack=0,
+      worked_rounds=1,
     )
     if not 0 <= self.planner_fraction <= 1:
       raise ValueError(
@@ -289,6 +293,7 @@ class ShortestPath(GraphTask, InteractiveTask):
         to_each,
         shortest,
         max(lesson.path_length[1] for lesson in self.lessons) // 2,
+        self.worked_rounds,
       )
     return Episodes(
       inputs=inputs,

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from dnc_jax.controllers import DeepLSTM, FeedForward
+from dnc_jax.config import ModelConfig, make_core
+from dnc_jax.controllers import Buckets, DeepLSTM, FeedForward, Skip
 from tests.cores import make_params, numbers, transform
 
 T, B, I, H = 4, 2, 3, 5
@@ -33,6 +34,13 @@ def run(make):
   network = unroll(make)
   params = make_params(network, inputs)
   return inputs, params, jax.jit(network.apply)(params, inputs)
+
+
+def run_beside(make):
+  """Returns inputs, parameters, and what the core and its LSTM alone say."""
+  inputs, params, found = run(make)
+  alone = unroll(lambda: hk.LSTM(H, name="lstm"))
+  return inputs, params, (found, jax.jit(alone.apply)(params, inputs))
 
 
 def deep_lstm_step(chi, hidden, cell, layers):
@@ -145,6 +153,122 @@ class FeedForwardTest(parameterized.TestCase):
   def test_sizes_below_one_are_refused(self, sizes, message):
     with self.assertRaisesRegex(ValueError, message):
       hk.transform(lambda: FeedForward(*sizes)).init(None)
+
+
+class SkipTest(parameterized.TestCase):
+  def test_the_layer_hears_inputs_and_controller(self):
+    inputs, params, ((outputs, states), alone) = run_beside(
+      lambda: Skip(hk.LSTM(H, name="lstm"), 3)
+    )
+    hidden = np.asarray(alone[0], float)
+    layer = params["skip/linear"]
+    heard = np.concatenate([inputs, hidden], axis=-1)
+    again = np.tanh(heard @ layer["w"] + layer["b"])
+    self.assertEqual(outputs.shape, (T, B, H + 3))
+    np.testing.assert_allclose(outputs[..., :H], hidden, atol=1e-6)
+    np.testing.assert_allclose(outputs[..., H:], again, atol=1e-5)
+    for one, other in zip(states, alone[1], strict=True):
+      np.testing.assert_allclose(one, other, atol=1e-6)
+
+  def test_refuses_no_units(self):
+    with self.assertRaisesRegex(ValueError, "skip_size must be at least 1"):
+      hk.transform(lambda: Skip(hk.LSTM(H), 0)).init(jax.random.key(0))
+
+
+class Hearing(hk.RNNCore):
+  """A controller that says what it hears."""
+
+  def __call__(self, inputs, prev_state):
+    return inputs, prev_state
+
+  def initial_state(self, batch_size):
+    del batch_size
+    return ()
+
+
+class BucketsTest(parameterized.TestCase):
+  SYMBOLS, SIZE, BUCKETS, TABLES = 3, 4, 5, 2
+
+  def heard(self, inputs):
+    """Returns what the controller hears, and the tables."""
+    network = unroll(
+      lambda: Buckets(
+        Hearing(), self.SYMBOLS, self.SIZE, self.BUCKETS, self.TABLES
+      )
+    )
+    params = jax.jit(network.init)(jax.random.key(0), inputs)
+    outputs, _ = jax.jit(network.apply)(params, inputs)
+    return np.asarray(outputs), np.asarray(params["buckets"]["tables"], float)
+
+  def inputs(self):
+    return (np.random.default_rng(0).random((T, B, 14)) < 0.3).astype(
+      np.float32
+    )
+
+  def test_symbol_by_symbol(self):
+    inputs = self.inputs()
+    heard, tables = self.heard(inputs)
+    self.assertEqual(tables.shape, (self.TABLES * self.BUCKETS, self.SIZE))
+    np.testing.assert_array_equal(heard[..., :14], inputs)
+    buckets = heard[..., 14:].reshape(
+      T, B, self.SYMBOLS, self.TABLES, self.BUCKETS
+    )
+    for step, row, symbol, table in np.ndindex(buckets.shape[:4]):
+      start = symbol * self.SIZE
+      x = inputs[step, row, start : start + self.SIZE]
+      weights = tables[table * self.BUCKETS : (table + 1) * self.BUCKETS]
+      scores = [math.exp(sum(w * x)) for w in weights]
+      expected = [min(1, x.sum()) * score / sum(scores) for score in scores]
+      np.testing.assert_allclose(
+        buckets[step, row, symbol, table], expected, atol=1e-6
+      )
+
+  def test_a_symbol_is_in_the_same_buckets_wherever_it_stands(self):
+    inputs = np.zeros((1, 1, 12), np.float32)
+    inputs[0, 0, [1, 3, 9, 11]] = 1
+    buckets = self.heard(inputs)[0][0, 0, 12:].reshape(self.SYMBOLS, -1)
+    np.testing.assert_array_equal(buckets[0], buckets[2])
+    np.testing.assert_allclose(buckets[0].sum(), self.TABLES, rtol=1e-6)
+    np.testing.assert_array_equal(buckets[1], 0)  # It is not there.
+
+  @parameterized.parameters(
+    "num_symbols", "symbol_size", "num_buckets", "num_tables"
+  )
+  def test_refuses_sizes_below_one(self, name):
+    sizes = {"num_symbols": 1, "symbol_size": 1, "num_buckets": 1, name: 0}
+    with self.assertRaisesRegex(ValueError, f"{name} must be at least 1"):
+      hk.transform(lambda: Buckets(Hearing(), **sizes)).init(jax.random.key(0))
+
+  def test_from_a_config(self):
+    config = ModelConfig(output_size=5, hidden_size=H)
+
+    def shapes(**options):
+      def function(inputs):
+        core = make_core(
+          ModelConfig(**{**config.to_dict(), "num_symbols": 2, **options})
+        )
+        return hk.dynamic_unroll(core, inputs, core.initial_state(B))
+
+      inputs = np.zeros((T, B, 70), np.float32)
+      params = jax.eval_shape(
+        hk.transform(function).init, jax.random.key(0), inputs
+      )
+      return {
+        f"{module}/{name}": x.shape
+        for module, names in params.items()
+        for name, x in names.items()
+      }
+
+    reads = config.num_reads * config.word_size
+    plain = shapes()
+    self.assertEqual(plain["lstm/linear/w"], (70 + reads + H, 4 * H))
+    both = shapes(skip_size=7, num_buckets=6)
+    heard = 70 + 2 * 2 * 6 + reads
+    self.assertEqual(both["buckets/tables"], (2 * 6, 30))
+    self.assertEqual(both["lstm/linear/w"], (heard + H, 4 * H))
+    self.assertEqual(both["skip/linear/w"], (heard + H, 7))
+    self.assertEqual(both["memory_access/interface/w"][0], H + 7)
+    self.assertEqual(both["dnc/output_linear/w"], (H + 7 + reads, 5))
 
 
 if __name__ == "__main__":

@@ -183,6 +183,11 @@ CORES: dict[str, Core] = {
   "dnc_feed_forward": _dnc(
     lambda: controllers.FeedForward(HIDDEN_SIZE, 2), clip_value=20
   ),
+  "dnc_skip_buckets": _dnc(
+    lambda: controllers.Buckets(
+      controllers.Skip(hk.LSTM(HIDDEN_SIZE, name="lstm"), 4), 2, 2, 3
+    )
+  ),
   "dnc_three_write_heads": _dnc(num_writes=3),
   "dnc_paper": _dnc(strength="oneplus", usage_gradient=True),
   "dnc_content_mask": _dnc(content_mask=True),

@@ -31,16 +31,20 @@ class FrontiersTest(absltest.TestCase):
       degrees=np.array([[len(x) for x in [*LEADS, []]]]),
     )
 
-  def test_by_hand(self):
+  def found(self, pairs: np.ndarray, **options) -> np.ndarray:
     between = routes.distances(self.drawn())
-    pairs = np.array([[0, 3], [1, 3], [0, 1]])
-    found = frontiers(
+    return frontiers(
       self.drawn().node_labels,
       between[:, pairs[:, 0]],
       between[:, :, pairs[:, 1]].transpose(0, 2, 1),
       between[:, pairs[:, 0], pairs[:, 1]],
       2,
+      **options,
     )
+
+  def test_by_hand(self):
+    pairs = np.array([[0, 3], [1, 3], [0, 1]])
+    found = self.found(pairs)
     self.assertEqual(found.shape, (1, 3, 4, 60))
     nothing = np.zeros(60)
     expected = [
@@ -56,14 +60,26 @@ class FrontiersTest(absltest.TestCase):
       # From 1 to 3, two steps: one beyond 1 are 0 and 2, but 0 is no way.
       [
         [*mean_digits(2), *mean_digits(0, 2)],
-        nothing,
-        nothing,
+        [*mean_digits(1, 4), *mean_digits(3, 4)],
+        [*mean_digits(2), *mean_digits(2)],
         [*mean_digits(2), *mean_digits(2)],
       ],
       # From 0 to 1, one step, nothing is in between.
-      [nothing, nothing, nothing, nothing],
+      [
+        [*mean_digits(0, 2), *mean_digits(1, 4)],
+        [*mean_digits(3, 4), *mean_digits(2)],
+        nothing,
+        nothing,
+      ],
     ]
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
+    # Back to the ends again, and the same once more.
+    again = self.found(pairs, rounds=3)[0]
+    np.testing.assert_array_equal(again[:, :4], found[0])
+    for start in (4, 6):
+      np.testing.assert_array_equal(
+        again[:, start : start + 2], found[0, :, 2:]
+      )
 
 
 class WorkedTest(absltest.TestCase):
@@ -108,11 +124,10 @@ class WorkedTest(absltest.TestCase):
       own = self.batch.mask == -(query + 1)
       np.testing.assert_array_equal(own.sum(axis=0), 5)
       scored = outcomes.working & own
-      # Out and back, each as far as the search goes or the path has nodes.
+      # Two steps out, and as many back if there are nodes in between.
       np.testing.assert_array_equal(
-        scored.sum(axis=0), 2 * np.minimum(shortest - 1, 2)
+        scored.sum(axis=0), np.where(shortest > 1, 4, 2)
       )
-      np.testing.assert_array_equal(scored.any(axis=0), shortest > 1)
     self.assertFalse((outcomes.working & outcomes.moving).any())
     self.assertFalse(outcomes.worked_loss[~outcomes.working].any())
     self.assertGreater(outcomes.worked_loss[outcomes.working].min(), 0.1)
