@@ -215,8 +215,18 @@ class Buckets(hk.RNNCore):
     self._num_tables = at_least("num_tables", num_tables, 1)
 
   def __call__(self, inputs: jax.Array, prev_state: Any) -> tuple[Any, Any]:
-    """Does one step, from ``[B, inputs]`` to ``[B, hidden size]``."""
+    """Does one step, from ``[B, inputs]`` to ``[B, hidden size]``.
+
+    Raises:
+      ValueError: The inputs are too few for the symbols.
+    """
     size = self._num_symbols * self._symbol_size
+    if inputs.shape[1] < size:
+      raise ValueError(
+        f"An input of {self._num_symbols} symbols of {self._symbol_size} "
+        f"numbers has at least {size}, got {inputs.shape[1]} with what is "
+        "read. Buckets are for the graph tasks' inputs."
+      )
     shape = [self._num_tables * self._num_buckets, self._symbol_size]
     tables = hk.get_parameter(
       "tables", shape, init=hk.initializers.RandomNormal(_BUCKET_SCALE)

@@ -24,7 +24,7 @@ from absl import flags
 
 from scripts import flags as shared
 from scripts import network as named
-from scripts import relatives
+from scripts import relatives, task_flags
 from scripts.measure import (
   Measured,
   Sampler,
@@ -308,5 +308,5 @@ def _table(rows: list[dict[str, str]]) -> str:
 
 if __name__ == "__main__":
   flags.adopt_module_key_flags(named)
-  shared.define_task_flags()
+  task_flags.define_task_flags()
   shared.run_script(main)

@@ -19,7 +19,7 @@ from dnc_jax.losses import Batch
 from scripts import flags as shared
 from scripts import inside as insides
 from scripts import network as named
-from scripts import panels
+from scripts import panels, task_flags
 from scripts.comparison import blank_page
 from scripts.measure import lesson_sampler, safe_memory_size
 from scripts.network import find_network, lesson_of, with_task_options
@@ -110,5 +110,5 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   flags.adopt_module_key_flags(named)
-  shared.define_task_flags()
+  task_flags.define_task_flags()
   shared.run_script(main)

@@ -7,6 +7,7 @@ from absl import flags
 
 import tasks
 from scripts import flags as shared
+from scripts import task_flags
 from scripts.saved import RunConfig, pretrained_folder, restore_params
 from tasks.base import Task
 
@@ -42,7 +43,7 @@ def with_task_options(config: RunConfig) -> tuple[RunConfig, Task]:
   Raises:
     ValueError: With them the task has other sizes than the network.
   """
-  given = shared.task_options(config.task)
+  given = task_flags.task_options(config.task)
   options = config.task_options | given
   task = tasks.make(config.task, **options)
   trained = config.make_task()

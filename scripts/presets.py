@@ -229,8 +229,30 @@ PRESETS: dict[str, dict[str, Any]] = {
     "batch_size": 16,
     "length_multiple": 32,
   },
-  # From weights that look triples up, as those of city_close do.
+  # Routes, from scratch: docs/routes.md.
   "routes": {
+    **_GRAPH_MODEL,
+    "task": "shortest_path",
+    "lessons": "worked",
+    "worked": True,
+    "worked_rounds": 2,
+    "num_queries": 6,
+    "planning_steps": 7,
+    "extra_steps": 0,
+    "planner_fraction": 1.0,
+    "skip_size": 256,
+    "num_buckets": 20,
+    "word_size": 96,
+    "mask_floor": 0.0,
+    "learning_rate": 2e-3,
+    "warmup_steps": 50,
+    "batch_size": 32,
+    "max_grad_norm": 1,
+    "advance_threshold": 0.4,
+    "advance_interval": 50,
+  },
+  # From weights that look triples up, as those of city_close do.
+  "routes_from_traversal": {
     **_GRAPH_MODEL,
     "task": "shortest_path",
     "lessons": "city",

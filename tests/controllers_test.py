@@ -239,6 +239,12 @@ class BucketsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, f"{name} must be at least 1"):
       hk.transform(lambda: Buckets(Hearing(), **sizes)).init(jax.random.key(0))
 
+  def test_refuses_inputs_too_short_for_the_symbols(self):
+    with self.assertRaisesRegex(
+      ValueError, "3 symbols of 4 numbers has at least 12, got 11"
+    ):
+      self.heard(np.zeros((T, B, 11), np.float32))
+
   def test_from_a_config(self):
     config = ModelConfig(output_size=5, hidden_size=H)
 

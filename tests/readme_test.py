@@ -85,7 +85,9 @@ class ReadmeTest(parameterized.TestCase):
 
   def test_every_flag_of_training_is_explained(self):
     text = (DOCS / "training.md").read_text()
-    for name in defined_flags("flags.py", "train.py", "devices.py"):
+    for name in defined_flags(
+      "flags.py", "task_flags.py", "train.py", "devices.py"
+    ):
       with self.subTest(name):
         self.assertIn(f"`--{name}`", text)
 

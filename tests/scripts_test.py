@@ -50,6 +50,7 @@ PARTS = (
   "run",
   "saved",
   "scaled",
+  "task_flags",
 )
 
 COPY = ("--checkpoint_dir=copy", *processes.SMALL_COPY)
