@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import haiku as hk
@@ -231,7 +231,10 @@ def widen_words(
 
 
 def reset_read_heads(
-  params: hk.Params, config: ModelConfig, fresh: hk.Params
+  params: hk.Params,
+  config: ModelConfig,
+  fresh: hk.Params,
+  kept_heads: Sequence[int] = (),
 ) -> hk.Params:
   """Returns a model whose read heads have yet to learn where to look.
 
@@ -244,14 +247,22 @@ def reset_read_heads(
     config: Its config.
     fresh: Parameters as drawn for the same config, for the read keys, strengths
       and masks.
+    kept_heads: Numbers, from 0, of read heads that stay as they are.
 
   Returns:
     Parameters of the same shapes.
 
   Raises:
-    ValueError: ``fresh`` is not of the same model, or that is no DNC.
+    ValueError: ``fresh`` is not of the same model, that is no DNC, or it has no
+      such head.
   """
   _check_core(config)
+  for head in kept_heads:
+    if not 0 <= head < config.num_reads:
+      raise ValueError(
+        f"kept_heads must be from 0 to {config.num_reads - 1}, got {head}."
+      )
+  anew = [head for head in range(config.num_reads) if head not in kept_heads]
   shapes = [jax.tree.map(np.shape, part) for part in (params, fresh)]
   if shapes[0] != shapes[1]:
     raise ValueError("The fresh parameters must be those of the same model.")
@@ -259,11 +270,12 @@ def reset_read_heads(
   interface = {key: np.array(x) for key, x in params[name].items()}
   start = 0
   for part, shape in _layout(config).items():
-    columns = slice(start, start + math.prod(shape))
+    stop = start + math.prod(shape)
     if part in ("read_keys", "read_strengths", "read_masks"):
+      columns = np.arange(start, stop).reshape(config.num_reads, -1)[anew]
       for key, array in interface.items():
         array[..., columns] = np.asarray(fresh[name][key])[..., columns]
-    start = columns.stop
+    start = stop
   return cast(hk.Params, {**params, name: interface})
 
 

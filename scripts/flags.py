@@ -184,6 +184,9 @@ def define_training_flags() -> None:
     "Draws anew where the read heads of --initial_weights look: for a task "
     "that looks up other things.",
   )
+  flags.DEFINE_list(
+    "kept_heads", [], "Read heads that --reset_read_heads leaves, from 0."
+  )
   # Curriculum.
   flags.DEFINE_float(
     "advance_threshold",
@@ -276,7 +279,18 @@ def run_config() -> RunConfig:
     max_steps_per_lesson=FLAGS.max_steps_per_lesson,
     initial_weights=FLAGS.initial_weights,
     reset_read_heads=FLAGS.reset_read_heads,
+    kept_heads=_kept_heads(),
   )
+
+
+def _kept_heads() -> tuple[int, ...]:
+  """Returns the heads that ``--kept_heads`` names."""
+  try:
+    return tuple(int(head) for head in FLAGS.kept_heads)
+  except ValueError:
+    raise ValueError(
+      f"kept_heads must be numbers of heads, got {','.join(FLAGS.kept_heads)}."
+    ) from None
 
 
 def checkpoint_dir() -> pathlib.Path:

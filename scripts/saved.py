@@ -46,6 +46,7 @@ class RunConfig:
       None for no such limit.
     initial_weights: Folder whose weights the run starts from, or None.
     reset_read_heads: Draws anew where the read heads of those weights look.
+    kept_heads: Read heads that this leaves, by number.
   """
 
   task: str
@@ -62,6 +63,7 @@ class RunConfig:
   max_steps_per_lesson: int | None = None
   initial_weights: str | None = None
   reset_read_heads: bool = False
+  kept_heads: tuple[int, ...] = ()
 
   def __post_init__(self):
     """Checks the fields that are not checked elsewhere.
@@ -79,6 +81,8 @@ class RunConfig:
       )
     if self.reset_read_heads and self.initial_weights is None:
       raise ValueError("reset_read_heads is for runs with initial_weights.")
+    if self.kept_heads and not self.reset_read_heads:
+      raise ValueError("kept_heads is for runs with reset_read_heads.")
     self.curriculum(1)
 
   def curriculum(self, num_lessons: int) -> curriculum.Curriculum:
@@ -108,6 +112,7 @@ class RunConfig:
         | {
           "model": ModelConfig.from_dict(fields["model"]),
           "optimiser": training.OptimiserConfig(**fields["optimiser"]),
+          "kept_heads": tuple(fields.get("kept_heads", ())),
         }
       )
     except (KeyError, TypeError) as error:
@@ -231,7 +236,7 @@ def initial_params(config: RunConfig, like: hk.Params) -> hk.Params:
   if longer:
     params = widen_words(params, saved.model, fresh)
   if config.reset_read_heads:
-    params = reset_read_heads(params, config.model, fresh)
+    params = reset_read_heads(params, config.model, fresh, config.kept_heads)
   return params
 
 

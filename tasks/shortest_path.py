@@ -79,7 +79,10 @@ LESSONS = {
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,
   "worked": WORKED_LESSONS,
+  "worked_tiny": (Lesson((3, 5), (1, 2), (1, 2)),),
   "worked_small": WORKED_LESSONS[:1],
+  "worked_middle": (Lesson((6, 14), (2, 4), (1, 4)),),
+  "worked_larger": (Lesson((12, 25), (2, 4), (1, 5)),),
   "worked_large": WORKED_LESSONS[-1:],
 }
 

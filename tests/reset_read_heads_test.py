@@ -61,6 +61,36 @@ class ResetReadHeadsTest(parameterized.TestCase):
     np.testing.assert_array_equal(now.memory, then.memory)
     self.assertGreater(abs(now.read_weights - then.read_weights).max(), 0)
 
+  @parameterized.parameters((0,), (1,))
+  def test_a_head_that_is_kept(self, kept):
+    params, fresh = init(CONFIG, 0), init(CONFIG, 1)
+    reset = dnc_jax.reset_read_heads(params, CONFIG, fresh, (kept,))
+
+    def first(params):
+      def step(inputs):
+        core = dnc_jax.make_core(CONFIG)
+        state = core.initial_state(3)
+        memory = np.random.default_rng(0).random((3, 6, 4), np.float32)
+        state = state._replace(
+          access_state=state.access_state._replace(memory=memory)
+        )
+        return core(inputs, state)[1].access_state.read_weights
+
+      run = hk.without_apply_rng(hk.transform(step))
+      return run.apply(params, np.ones((3, 7), np.float32))
+
+    moved = abs(first(reset) - first(params)).max(axis=(0, 2))
+    self.assertEqual(moved[kept], 0)
+    self.assertGreater(moved[1 - kept], 1e-4)
+
+  @parameterized.parameters((-1,), (2,))
+  def test_refuses_a_head_that_is_not_there(self, head):
+    params = init(CONFIG, 0)
+    with self.assertRaisesRegex(
+      ValueError, f"kept_heads must be from 0 to 1, got {head}"
+    ):
+      dnc_jax.reset_read_heads(params, CONFIG, params, (head,))
+
   def test_refuses_another_model(self):
     other = init(dataclasses.replace(CONFIG, word_size=5), 1)
     with self.assertRaisesRegex(ValueError, "those of the same model"):
