@@ -75,15 +75,23 @@ WORKED_LESSONS = (
   Lesson((10, 20), (2, 5), (1, 4)),
   Lesson((20, 25), (2, 6), (1, 5)),
 )
+# The same from the smallest graphs on: among three edges the look-up from
+# either end is found at once, among twenty only one of both.
+GROWN_LESSONS = {
+  "worked_tiny": Lesson((3, 5), (1, 2), (1, 2)),
+  "worked_steps": Lesson((4, 8), (1, 3), (1, 4)),
+  "worked_few": Lesson((6, 12), (1, 4), (1, 4)),
+  "worked_middle": Lesson((6, 14), (2, 4), (1, 4)),
+  "worked_larger": Lesson((12, 25), (2, 4), (1, 5)),
+  "worked_large": WORKED_LESSONS[-1],
+}
 LESSONS = {
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,
   "worked": WORKED_LESSONS,
-  "worked_tiny": (Lesson((3, 5), (1, 2), (1, 2)),),
   "worked_small": WORKED_LESSONS[:1],
-  "worked_middle": (Lesson((6, 14), (2, 4), (1, 4)),),
-  "worked_larger": (Lesson((12, 25), (2, 4), (1, 5)),),
-  "worked_large": WORKED_LESSONS[-1:],
+  "grown": tuple(GROWN_LESSONS.values()),
+  **{name: (lesson,) for name, lesson in GROWN_LESSONS.items()},
 }
 
 _MOST_TRIES = 100
