@@ -91,8 +91,10 @@ def _layer(
 ) -> jax.Array:
   """Does what a linear layer does, as `hk.intercept_methods` asks."""
   layer = context.module
-  plain = type(layer) is not hk.Linear or context.method_name != "__call__"
-  if plain or kwargs or hk.running_init() or args[0].ndim != 2:
+  # No subclass: its own call would be passed over.
+  if type(layer) is not hk.Linear or context.method_name != "__call__":
+    return call(*args, **kwargs)
+  if kwargs or hk.running_init() or args[0].ndim != 2:
     return call(*args, **kwargs)
   parameters = layer.params_dict()
   name = layer.module_name

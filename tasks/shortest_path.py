@@ -75,8 +75,8 @@ WORKED_LESSONS = (
   Lesson((10, 20), (2, 5), (1, 4)),
   Lesson((20, 25), (2, 6), (1, 5)),
 )
-# The same from the smallest graphs on: among three edges the look-up from
-# either end is found at once, among twenty only one of both.
+# The same from the smallest graphs on: among a few edges look-ups are found
+# sooner than among twenty.
 GROWN_LESSONS = {
   "worked_tiny": Lesson((3, 5), (1, 2), (1, 2)),
   "worked_steps": Lesson((4, 8), (1, 3), (1, 4)),

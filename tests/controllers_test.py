@@ -1,6 +1,7 @@
 """The controllers against the paper's equations, a cell at a time."""
 
 import math
+from typing import Any
 
 import haiku as hk
 import jax
@@ -235,7 +236,12 @@ class BucketsTest(parameterized.TestCase):
     "num_symbols", "symbol_size", "num_buckets", "num_tables"
   )
   def test_refuses_sizes_below_one(self, name):
-    sizes = {"num_symbols": 1, "symbol_size": 1, "num_buckets": 1, name: 0}
+    sizes: dict[str, Any] = {
+      "num_symbols": 1,
+      "symbol_size": 1,
+      "num_buckets": 1,
+      name: 0,
+    }
     with self.assertRaisesRegex(ValueError, f"{name} must be at least 1"):
       hk.transform(lambda: Buckets(Hearing(), **sizes)).init(jax.random.key(0))
 

@@ -1,6 +1,7 @@
 """A trained model's read heads start anew, and all else stays."""
 
 import dataclasses
+from typing import Any
 
 import haiku as hk
 import jax
@@ -69,7 +70,7 @@ class ResetReadHeadsTest(parameterized.TestCase):
     def first(params):
       def step(inputs):
         core = dnc_jax.make_core(CONFIG)
-        state = core.initial_state(3)
+        state: Any = core.initial_state(3)
         memory = np.random.default_rng(0).random((3, 6, 4), np.float32)
         state = state._replace(
           access_state=state.access_state._replace(memory=memory)
