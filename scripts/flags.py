@@ -19,9 +19,9 @@ from dnc_jax.access import ALLOCATIONS, LINKS, STRENGTHS
 from dnc_jax.config import CONTROLLERS, CORES
 from dnc_jax.ntm import INITIAL_MEMORIES
 from dnc_jax.optimisers import OPTIMISERS, OptimiserConfig
+from scripts import task_flags
 from scripts.presets import PRESETS
 from scripts.saved import RunConfig
-from scripts.task_flags import define_task_flags, task_options
 from tasks.graph_task import GraphTask
 
 FLAGS = flags.FLAGS
@@ -204,7 +204,7 @@ def define_training_flags() -> None:
     None,
     "Iterations after which the next lesson begins anyway.",
   )
-  define_task_flags()
+  task_flags.define_task_flags()
 
 
 def run_config() -> RunConfig:
@@ -220,7 +220,7 @@ def run_config() -> RunConfig:
     given |= _apply(PRESETS[FLAGS.preset], given, f"preset {FLAGS.preset}")
   if FLAGS.clip_value < 0:
     raise ValueError(f"clip_value must be at least 0, got {FLAGS.clip_value}.")
-  task = tasks.make(TASK.value, **task_options(TASK.value))
+  task = tasks.make(TASK.value, **task_flags.task_options(TASK.value))
   if FLAGS.num_buckets and not isinstance(task, GraphTask):
     raise ValueError(
       f"num_buckets is for labels of graphs: it must be 0 for {TASK.value}, "
@@ -229,7 +229,7 @@ def run_config() -> RunConfig:
   own_slots = task.memory_size(0) is not None
   return RunConfig(
     task=TASK.value,
-    task_options=task_options(TASK.value),
+    task_options=task_flags.task_options(TASK.value),
     model=ModelConfig(
       output_size=task.output_size,
       core=FLAGS.core,
@@ -310,8 +310,10 @@ def run_script(
   """
   FLAGS.set_gnu_getopt(positional)
   # So that --help lists the flags that are defined here, too.
-  for flag in FLAGS.flags_by_module_dict()[__name__]:
-    FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+  by_module = FLAGS.flags_by_module_dict()
+  for module in (__name__, task_flags.__name__):
+    for flag in by_module.get(module, []):
+      FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
   def parse(args: list[str]) -> list[str]:
     try:
