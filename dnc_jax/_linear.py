@@ -17,6 +17,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from dnc_jax import _products
+
 # Numbers in the weights of a layer, from which it pays.
 _FEWEST_WEIGHTS = 2**14
 
@@ -65,8 +67,8 @@ def _backward(
   def on_cpu(
     inputs: jax.Array, weights: jax.Array, gradient: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
-    rows = jax.lax.optimization_barrier(inputs.T)
-    return _turned(weights, gradient), rows @ gradient
+    of_weights = _products.turned_outer(inputs, gradient)
+    return _turned(weights, gradient), of_weights
 
   def plain(
     inputs: jax.Array, weights: jax.Array, gradient: jax.Array

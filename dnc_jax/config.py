@@ -44,7 +44,8 @@ class ModelConfig:
       what was read again (`controllers.Skip`); 0 for none.
     num_buckets: Buckets in which the controller hears the symbols that an input
       begins with (`controllers.Buckets`), in each of two tables; 0 for none.
-    num_symbols: Symbols that an input begins with, at least 1; for buckets.
+    num_symbols: Symbols that an input begins with, at least 1; for buckets. The
+      defaults of this and the next are a triple of labels of three digits.
     symbol_size: Numbers that stand for a symbol, at least 1; for buckets.
     memory_size: N, slots of the memory, at least 1. May differ between training
       and use.

@@ -224,8 +224,7 @@ class Buckets(hk.RNNCore):
     if inputs.shape[1] < size:
       raise ValueError(
         f"An input of {self._num_symbols} symbols of {self._symbol_size} "
-        f"numbers has at least {size}, got {inputs.shape[1]} with what is "
-        "read. Buckets are for the graph tasks' inputs."
+        f"numbers has at least {size}, got {inputs.shape[1]} with what is read."
       )
     shape = [self._num_tables * self._num_buckets, self._symbol_size]
     tables = hk.get_parameter(

@@ -240,6 +240,8 @@ class RefusalTest(ScriptTestCase):
     ("cells", "--hidden_size=0", "hidden_size must be at least 1, got 0"),
     ("layers", "--num_layers=2", "num_layers must be 1 .*got 2.*deep_lstm"),
     ("controller", "--controller=rnn", "controller=rnn.*deep_lstm"),
+    ("skip", "--skip_size=-1", "skip_size must be at least 0, got -1"),
+    ("buckets", "--num_buckets=4", "num_buckets .* 0 for repeat_copy, got 4"),
     ("clip", "--clip_value=-1", "clip_value must be at least 0, got -1"),
     ("clip_nan", "--clip_value=nan", "clip_value .*got nan"),
     ("bits", "--num_bits=0", "num_bits must be at least 1, got 0"),
@@ -261,6 +263,8 @@ class RefusalTest(ScriptTestCase):
     ("config", "--config=none.json", "config=none.json cannot be read"),
     ("config_folder", "--config=.", "config=. cannot be read"),
     ("weights", "--initial_weights=none", "no folder none"),
+    ("kept", "--kept_heads=1", "kept_heads is for .* reset_read_heads"),
+    ("kept_words", "--kept_heads=a,b", "kept_heads must be numbers.*got a,b"),
     ("long_name", "--checkpoint_dir=" + 300 * "x", "xxx"),
   )
   def test_train(self, flag, pattern):
