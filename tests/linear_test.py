@@ -84,7 +84,10 @@ class QuickTest(parameterized.TestCase):
         return hk.dynamic_unroll(step, inputs, state)[0]
 
       network = hk.without_apply_rng(hk.transform(function))
-      params = network.init(jax.random.key(0), inputs)
+      # Biases begin at 0.
+      params = jax.tree.map(
+        lambda x: x + 0.1, network.init(jax.random.key(0), inputs)
+      )
       text = str(jax.make_jaxpr(network.apply)(params, inputs))
       found.append((params, network.apply(params, inputs), text))
     return found

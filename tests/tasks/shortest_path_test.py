@@ -134,6 +134,8 @@ class EpisodesTest(parameterized.TestCase):
   def test_what_cannot_be_is_refused(self):
     with self.assertRaisesRegex(ValueError, "lessons must hold"):
       ShortestPath(())
+    with self.assertRaisesRegex(ValueError, "worked_rounds must be at least"):
+      ShortestPath(SMALL, worked_rounds=0)
     with self.assertRaisesRegex(ValueError, "planning_steps must be at least"):
       ShortestPath(SMALL, planning_steps=-1)
     with self.assertRaisesRegex(ValueError, "planner_fraction must be from 0"):
