@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dnc_jax._checks import at_least
 
-# How sharply `Buckets` sorts at first: most symbols are then for the greater
-# part in one bucket of each table.
-_BUCKET_SCALE = 4.0
+# Tables that `Buckets` sorts symbols by.
+NUM_TABLES = 2
 
 
 class FeedForward(hk.RNNCore):
@@ -170,18 +170,36 @@ class Skip(hk.RNNCore):
     return self._controller.initial_state(batch_size)
 
 
+def bucket_codes(
+  symbol_size: int, num_buckets: int, num_tables: int = NUM_TABLES
+) -> np.ndarray:
+  """Returns the codes that `Buckets` sorts symbols by, always the same.
+
+  Args:
+    symbol_size: Numbers that stand for a symbol.
+    num_buckets: K, the buckets of a table.
+    num_tables: Tables.
+
+  Returns:
+    Whole numbers from 0 to K - 1. Shape ``[num_tables, symbol_size]``.
+  """
+  rng = np.random.default_rng(0)
+  return rng.integers(num_buckets, size=(num_tables, symbol_size))
+
+
 class Buckets(hk.RNNCore):
   """A controller that hears in which bucket each symbol of its input falls.
 
-  A symbol is a group of inputs that stand together, such as a label of three
-  digits. With x the one of them, for tables t = 1 ... T:
+  A symbol is a group of zeros and ones that stand together, such as a label of
+  three digits. With x the one of them and K the number of buckets, for tables
+  t = 1, 2 ...:
 
-      b(t) = softmax(Wₜ x) min(1, Σ x)
+      k(t) = (c(t) · x) mod K    b(t, k) = min(1, Σ x) [k = k(t)]
 
-  The tables are the same for all symbols of an input, and are learned; they
-  begin at random. What a mean of a few labels' digits leaves open, since digits
-  can be exchanged between them, their buckets tell: a symbol's own, in each
-  table, that it shares with few others.
+  c are `bucket_codes` (tabulation hashing: Carter and Wegman 1979). What a mean
+  of a few labels' digits leaves open, since digits can be exchanged between
+  them, their buckets tell: a symbol's own, in each table, that it shares with
+  few others. Nothing here is learned.
   """
 
   def __init__(
@@ -190,7 +208,7 @@ class Buckets(hk.RNNCore):
     num_symbols: int,
     symbol_size: int,
     num_buckets: int,
-    num_tables: int = 2,
+    num_tables: int = NUM_TABLES,
     name: str = "buckets",
   ):
     """Makes a controller.
@@ -226,16 +244,15 @@ class Buckets(hk.RNNCore):
         f"An input of {self._num_symbols} symbols of {self._symbol_size} "
         f"numbers has at least {size}, got {inputs.shape[1]} with what is read."
       )
-    shape = [self._num_tables * self._num_buckets, self._symbol_size]
-    tables = hk.get_parameter(
-      "tables", shape, init=hk.initializers.RandomNormal(_BUCKET_SCALE)
+    codes = jnp.asarray(
+      bucket_codes(self._symbol_size, self._num_buckets, self._num_tables),
+      jnp.float32,
     )
     symbols = inputs[:, :size].reshape(-1, self._num_symbols, self._symbol_size)
-    scores = jnp.einsum("bsd,kd->bsk", symbols, tables)
-    buckets = jax.nn.softmax(
-      scores.reshape(*scores.shape[:2], self._num_tables, -1)
-    )
+    sums = jnp.einsum("bsd,td->bst", symbols, codes)
+    number = jnp.asarray(jnp.round(sums), jnp.int32) % self._num_buckets
     there = jnp.minimum(symbols.sum(axis=-1), 1)
+    buckets = jax.nn.one_hot(number, self._num_buckets, dtype=inputs.dtype)
     buckets *= there[..., None, None]
     return self._controller(
       jnp.concatenate([inputs, buckets.reshape(len(inputs), -1)], axis=-1),

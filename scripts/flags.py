@@ -84,8 +84,8 @@ def define_training_flags() -> None:
   flags.DEFINE_integer(
     "num_buckets",
     0,
-    "Buckets, in each of two learned tables, in which the controller of a "
-    "graph task hears each label; 0 for none.",
+    "Buckets, in each of two tables, in which the controller of a graph task "
+    "hears each label; 0 for none.",
   )
   flags.DEFINE_enum(
     "strength",

@@ -49,6 +49,11 @@ def define_task_flags() -> None:
     "How often a worked search for a route goes back to both ends.",
   )
   flags.DEFINE_integer(
+    "worked_buckets",
+    None,
+    "Buckets that a worked search tells beside digits; as num_buckets.",
+  )
+  flags.DEFINE_integer(
     "num_queries", None, "Walks, routes or relations asked for on each graph."
   )
   flags.DEFINE_bool(
@@ -99,7 +104,7 @@ TASK_OPTIONS = {
   "shortest_path": (
     "lessons", "num_queries", "planning_steps", "planning_per_edge",
     "extra_steps", "planner_fraction", "target", "slack", "small_pools",
-    "close_labels", "worked", "worked_rounds",
+    "close_labels", "worked", "worked_rounds", "worked_buckets",
   ),
   "inference": (
     "lessons", "num_queries", "planning_steps", "table_seed", "worked",

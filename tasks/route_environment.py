@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dnc_jax.controllers import NUM_TABLES, bucket_codes
 from dnc_jax.losses import Array, Scores
 from tasks import graphs, routes
 
@@ -36,7 +37,7 @@ class World(NamedTuple):
       `routes.UNREACHABLE` where there is no path. Shape ``[B, Q, N]``.
     source: Node to start from in each query. Shape ``[B, Q]``.
     frontiers: What to say while planning, for worked answers; see `frontiers`.
-      Shape ``[B, Q, P, 60]``, P 0 where planning is not scored.
+      Shape ``[B, Q, P, 2 C]``, P 0 where planning is not scored.
   """
 
   digits: Array  # [B, N, K, 9]
@@ -44,7 +45,7 @@ class World(NamedTuple):
   legal: Array  # [B, N, K]
   distance: Array  # [B, Q, N]
   source: Array  # [B, Q]
-  frontiers: Array  # [B, Q, P, 60]
+  frontiers: Array  # [B, Q, P, 2 C]
 
 
 class WalkState(NamedTuple):
@@ -81,8 +82,9 @@ class Moves(NamedTuple):
     remaining: Steps to the destination after the move. Shape ``[B]``, int32.
     chance: How likely the network finds its own choice, in [0, 1]. Shape
       ``[B]``.
-    worked_loss: Mean cross-entropy of a digit of the frontiers, beyond the
-      least there can be, in nats; 0 where none is asked for. Shape ``[B]``.
+    worked_loss: Mean cross-entropy of a digit or bucket of the frontiers,
+      beyond the least there can be, in nats; 0 where none is asked for. Shape
+      ``[B]``.
     working: Whether frontiers were asked for. Shape ``[B]``, bool.
   """
 
@@ -147,6 +149,7 @@ class RouteEnvironment:
     asked = mask > 0
     query = jnp.maximum(jnp.abs(jnp.asarray(mask, jnp.int32)) - 1, 0)
     worked_loss, working = _worked(world, state, query, logits, mask)
+    logits = logits[:, : graphs.TRIPLE_SIZE]
     first = asked & (mask != state.query)
     node = jnp.where(first, jnp.asarray(world.source)[rows, query], state.node)
     going = first | state.going
@@ -232,15 +235,35 @@ def _worked(
     return jnp.zeros(batch_size), jnp.zeros(batch_size, bool)
   step = jnp.minimum(state.planned, steps - 1)
   target = jnp.asarray(world.frontiers)[jnp.arange(batch_size), query, step]
-  target = target.reshape(batch_size, 2, graphs.DIGITS, graphs.BASE)
+  target = target.reshape(batch_size, 2, -1)
   working = (mask < 0) & (state.planned < steps)
-  working &= target.sum(axis=(1, 2, 3)) > 0
-  said = logits.reshape(batch_size, 3, graphs.DIGITS, graphs.BASE)
+  working &= target.sum(axis=(1, 2)) > 0
+  # The digits of sources and destinations, then the buckets of either.
+  said = logits[:, : graphs.TRIPLE_SIZE].reshape(batch_size, 3, -1)
   said = said[:, jnp.array([graphs.SOURCE, graphs.DESTINATION])]
-  least = jax.scipy.special.entr(target).sum(axis=(1, 2, 3))
-  cross = -(target * jax.nn.log_softmax(said)).sum(axis=(1, 2, 3))
-  loss = (cross - least) / (2 * graphs.DIGITS)
-  return jnp.where(working, loss, 0), working
+  loss = _beyond(target[..., : graphs.LABEL_SIZE], said, graphs.DIGITS)
+  if target.shape[-1] > graphs.LABEL_SIZE:
+    buckets = target[..., graphs.LABEL_SIZE :]
+    said = logits[:, graphs.TRIPLE_SIZE :].reshape(buckets.shape)
+    loss = jnp.concatenate([loss, _beyond(buckets, said, NUM_TABLES)], axis=-1)
+  return jnp.where(working, loss.mean(axis=(1, 2)), 0), working
+
+
+def _beyond(target: jax.Array, said: jax.Array, groups: int) -> jax.Array:
+  """Returns cross-entropies less the least there can be, shape [B, 2, groups].
+
+  Of groups of equal size: digits of a label, or tables of buckets.
+  """
+  shape = (*target.shape[:2], groups, -1)
+  target = target.reshape(shape)
+  log_chances = jax.nn.log_softmax(said.reshape(shape))
+  least = jax.scipy.special.entr(target).sum(axis=-1)
+  return -(target * log_chances).sum(axis=-1) - least
+
+
+def bucket_size(num_buckets: int) -> int:
+  """Returns how many numbers tell the buckets of a label."""
+  return NUM_TABLES * num_buckets
 
 
 def frontiers(
@@ -250,6 +273,7 @@ def frontiers(
   shortest: np.ndarray,
   depth: int,
   rounds: int = 1,
+  num_buckets: int = 0,
 ) -> np.ndarray:
   """Returns what a search from both ends finds, step by step.
 
@@ -259,8 +283,8 @@ def frontiers(
   steps the target is all nodes from which it is j steps to the destination, and
   all to which it is j steps from the source; then, at j = depth ... 2, 1, those
   that are on a shortest path, with L - 1 in place of j where that is less. All
-  by the digits of their labels, as they are on average; zeros where there are
-  no such nodes.
+  by the digits of their labels, and by their buckets if there are any, as they
+  are on average; zeros where there are no such nodes.
 
   Args:
     node_labels: Labels of B graphs, -1 beyond their nodes. Shape ``[B, N]``.
@@ -269,12 +293,22 @@ def frontiers(
     shortest: L of each query. Shape ``[B, Q]``.
     depth: Steps to search from either end.
     rounds: How often to go back to the ends, at least 1.
+    num_buckets: Buckets of each of the tables of `controllers.Buckets`, 0 for
+      none.
 
   Returns:
-    The digits before the destination, then those beyond the source. Shape
-    ``[B, Q, (1 + rounds) depth, 60]``, float32.
+    Digits and buckets before the destination, then those beyond the source.
+    Shape ``[B, Q, (1 + rounds) depth, 2 C]``, float32, with C = 30 +
+    `bucket_size`.
   """
-  one_hots = graphs.one_hots(node_labels[..., None])  # [B, N, 30]
+  codes = graphs.one_hots(node_labels[..., None])  # [B, N, 30]
+  if num_buckets:
+    tables = bucket_codes(graphs.LABEL_SIZE, num_buckets)
+    number = (codes @ tables.T).astype(int) % num_buckets
+    there = np.minimum(codes.sum(axis=-1), 1)[..., None, None]
+    buckets = np.eye(num_buckets)[number] * there
+    buckets = buckets.reshape(*codes.shape[:2], -1)
+    codes = np.concatenate([codes, buckets], axis=-1)
   out = 1 + np.arange(depth)
   steps = np.concatenate([out, *[out[::-1]] * rounds])
   back = np.minimum(steps[depth:], shortest[..., None] - 1)
@@ -285,7 +319,7 @@ def frontiers(
   on_path = either.sum(axis=2) == shortest[..., None]  # [B, Q, N]
   found[:, :, depth:] &= on_path[:, :, None, None]
   count = np.maximum(found.sum(axis=-1, keepdims=True), 1)
-  mean = np.einsum("bqpfn,bnd->bqpfd", found / count, one_hots)
+  mean = np.einsum("bqpfn,bnd->bqpfd", found / count, codes)
   return mean.reshape(*mean.shape[:3], -1).astype(np.float32)
 
 

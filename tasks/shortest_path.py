@@ -34,6 +34,7 @@ from tasks.route_environment import (
   TARGETS,
   Moves,
   RouteEnvironment,
+  bucket_size,
   frontiers,
   world,
 )
@@ -81,6 +82,7 @@ GROWN_LESSONS = {
   "worked_tiny": Lesson((3, 5), (1, 2), (1, 2)),
   "worked_steps": Lesson((4, 8), (1, 3), (1, 4)),
   "worked_few": Lesson((6, 12), (1, 4), (1, 4)),
+  "worked_far": Lesson((8, 14), (1, 3), (2, 4)),
   "worked_middle": Lesson((6, 14), (2, 4), (1, 4)),
   "worked_larger": Lesson((12, 25), (2, 4), (1, 5)),
   "worked_large": WORKED_LESSONS[-1],
@@ -127,6 +129,8 @@ class ShortestPath(GraphTask, InteractiveTask):
       inputs are the same. An aid to learning that the paper does not have.
     worked_rounds: How often that search goes back from the middle to the ends,
       at least 1.
+    worked_buckets: Scores, of each of the tables of `controllers.Buckets`, in
+      which of so many buckets the nodes found fall, too; 0 for digits alone.
   """
 
   lessons: tuple[Lesson, ...] = PAPER_LESSONS
@@ -141,6 +145,7 @@ class ShortestPath(GraphTask, InteractiveTask):
   close_labels: bool = False
   worked: bool = False
   worked_rounds: int = 1
+  worked_buckets: int = 0
 
   name: ClassVar[str] = "shortest_path"
   unit: ClassVar[str] = "move"
@@ -158,6 +163,7 @@ class ShortestPath(GraphTask, InteractiveTask):
       extra_steps=0,
       slack=0,
       worked_rounds=1,
+      worked_buckets=0,
     )
     if not 0 <= self.planner_fraction <= 1:
       raise ValueError(
@@ -167,6 +173,11 @@ class ShortestPath(GraphTask, InteractiveTask):
       raise ValueError(
         f"target must be one of {', '.join(TARGETS)}, got {self.target!r}."
       )
+
+  @property
+  def output_size(self) -> int:
+    """Triples, and buckets of what a search finds at either end."""
+    return graphs.TRIPLE_SIZE + 2 * bucket_size(self.worked_buckets)
 
   @property
   def objective(self) -> RouteEnvironment:
@@ -305,6 +316,7 @@ class ShortestPath(GraphTask, InteractiveTask):
         shortest,
         max(lesson.path_length[1] for lesson in self.lessons) // 2,
         self.worked_rounds,
+        self.worked_buckets,
       )
     return Episodes(
       inputs=inputs,

@@ -9,7 +9,13 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from dnc_jax.config import ModelConfig, make_core
-from dnc_jax.controllers import Buckets, DeepLSTM, FeedForward, Skip
+from dnc_jax.controllers import (
+  Buckets,
+  DeepLSTM,
+  FeedForward,
+  Skip,
+  bucket_codes,
+)
 from tests.cores import make_params, numbers, transform
 
 T, B, I, H = 4, 2, 3, 5
@@ -191,15 +197,16 @@ class BucketsTest(parameterized.TestCase):
   SYMBOLS, SIZE, BUCKETS, TABLES = 3, 4, 5, 2
 
   def heard(self, inputs):
-    """Returns what the controller hears, and the tables."""
+    """Returns what the controller hears."""
     network = unroll(
       lambda: Buckets(
         Hearing(), self.SYMBOLS, self.SIZE, self.BUCKETS, self.TABLES
       )
     )
     params = jax.jit(network.init)(jax.random.key(0), inputs)
+    self.assertEmpty(params)  # Nothing is learned.
     outputs, _ = jax.jit(network.apply)(params, inputs)
-    return np.asarray(outputs), np.asarray(params["buckets"]["tables"], float)
+    return np.asarray(outputs)
 
   def inputs(self):
     return (np.random.default_rng(0).random((T, B, 14)) < 0.3).astype(
@@ -208,29 +215,47 @@ class BucketsTest(parameterized.TestCase):
 
   def test_symbol_by_symbol(self):
     inputs = self.inputs()
-    heard, tables = self.heard(inputs)
-    self.assertEqual(tables.shape, (self.TABLES * self.BUCKETS, self.SIZE))
+    heard = self.heard(inputs)
+    codes = bucket_codes(self.SIZE, self.BUCKETS, self.TABLES)
     np.testing.assert_array_equal(heard[..., :14], inputs)
     buckets = heard[..., 14:].reshape(
       T, B, self.SYMBOLS, self.TABLES, self.BUCKETS
     )
+    empty = 0
     for step, row, symbol, table in np.ndindex(buckets.shape[:4]):
       start = symbol * self.SIZE
       x = inputs[step, row, start : start + self.SIZE]
-      weights = tables[table * self.BUCKETS : (table + 1) * self.BUCKETS]
-      scores = [math.exp(sum(w * x)) for w in weights]
-      expected = [min(1, x.sum()) * score / sum(scores) for score in scores]
-      np.testing.assert_allclose(
-        buckets[step, row, symbol, table], expected, atol=1e-6
-      )
+      expected = [0] * self.BUCKETS
+      if any(x):
+        number = sum(
+          int(c) for c, bit in zip(codes[table], x, strict=True) if bit
+        )
+        expected[number % self.BUCKETS] = 1
+      empty += not any(x)
+      np.testing.assert_array_equal(buckets[step, row, symbol, table], expected)
+    self.assertGreater(empty, 0)
 
   def test_a_symbol_is_in_the_same_buckets_wherever_it_stands(self):
     inputs = np.zeros((1, 1, 12), np.float32)
     inputs[0, 0, [1, 3, 9, 11]] = 1
-    buckets = self.heard(inputs)[0][0, 0, 12:].reshape(self.SYMBOLS, -1)
+    buckets = self.heard(inputs)[0, 0, 12:].reshape(self.SYMBOLS, -1)
     np.testing.assert_array_equal(buckets[0], buckets[2])
-    np.testing.assert_allclose(buckets[0].sum(), self.TABLES, rtol=1e-6)
+    self.assertEqual(buckets[0].sum(), self.TABLES)
     np.testing.assert_array_equal(buckets[1], 0)  # It is not there.
+
+  def test_labels_fall_evenly_and_tables_apart(self):
+    codes = bucket_codes(30, 24)
+    digits = np.stack(np.unravel_index(np.arange(1000), (10, 10, 10)), axis=-1)
+    labels = np.eye(10, dtype=int)[digits].reshape(1000, 30)
+    numbers = labels @ codes.T % 24
+    for column in numbers.T:
+      counts = np.bincount(column, minlength=24)
+      # 42 labels on average.
+      self.assertBetween(counts.min(), 20, 42)
+      self.assertBetween(counts.max(), 42, 70)
+    # Of labels in one bucket of a table few are in one of the other.
+    both = np.bincount(numbers @ [24, 1], minlength=576)
+    self.assertLess(both.max(), 10)
 
   @parameterized.parameters(
     "num_symbols", "symbol_size", "num_buckets", "num_tables"
@@ -276,7 +301,6 @@ class BucketsTest(parameterized.TestCase):
     self.assertEqual(plain["lstm/linear/w"], (70 + reads + H, 4 * H))
     both = shapes(skip_size=7, num_buckets=6)
     heard = 70 + 2 * 2 * 6 + reads
-    self.assertEqual(both["buckets/tables"], (2 * 6, 30))
     self.assertEqual(both["lstm/linear/w"], (heard + H, 4 * H))
     self.assertEqual(both["skip/linear/w"], (heard + H, 7))
     self.assertEqual(both["memory_access/interface/w"][0], H + 7)

@@ -1,9 +1,13 @@
 """Worked answers of shortest path: what a search from both ends finds."""
 
+import dataclasses
+
+import haiku as hk
 import jax
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
+from dnc_jax.controllers import Buckets
 from tasks import graphs, routes
 from tasks.route_environment import RouteEnvironment, frontiers
 from tasks.shortest_path import WORKED_LESSONS, ShortestPath
@@ -81,8 +85,33 @@ class FrontiersTest(absltest.TestCase):
         again[:, start : start + 2], found[0, :, 2:]
       )
 
+  def test_buckets_are_those_that_the_controller_hears(self):
+    pairs = np.array([[0, 3], [1, 3], [0, 1]])
+    found = self.found(pairs, num_buckets=7)[0].reshape(3, 4, 2, 44)
+    digits = self.found(pairs)[0].reshape(3, 4, 2, 30)
+    np.testing.assert_array_equal(found[..., :30], digits)
 
-class WorkedTest(absltest.TestCase):
+    class Hearing(hk.RNNCore):
+      def __call__(self, inputs, prev_state):
+        return inputs, prev_state
+
+      def initial_state(self, batch_size):
+        del batch_size
+        return ()
+
+    labels = graphs.one_hots(np.array(NAMES)[:, None])
+    network = hk.transform(
+      lambda x: Buckets(Hearing(), 1, graphs.LABEL_SIZE, 7)(x, ())[0]
+    )
+    heard = np.asarray(network.apply({}, jax.random.key(0), labels))[:, 30:]
+    # Of the query from 0 to 3: before 3 is 2; beyond 0 are 1 and 4.
+    np.testing.assert_allclose(found[0, 0, 0, 30:], heard[2])
+    np.testing.assert_allclose(found[0, 0, 1, 30:], heard[[1, 4]].mean(axis=0))
+    # Nothing is in between 0 and 1.
+    np.testing.assert_array_equal(found[2, 2:], 0)
+
+
+class WorkedTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.task = ShortestPath(
@@ -132,29 +161,47 @@ class WorkedTest(absltest.TestCase):
     self.assertFalse(outcomes.worked_loss[~outcomes.working].any())
     self.assertGreater(outcomes.worked_loss[outcomes.working].min(), 0.1)
 
-  def test_the_least_loss_is_none(self):
+  @parameterized.parameters(0, 6)
+  def test_the_least_loss_is_none(self, num_buckets):
+    self.task = dataclasses.replace(self.task, worked_buckets=num_buckets)
+    self.batch = self.task.sample(np.random.default_rng(0), np.full(20, 2))
     found = self.batch.world.frontiers
     planned = np.zeros(20, int)
 
     def right(_, mask):
       nonlocal planned
-      logits = np.zeros((20, 3, 30), np.float32)
       query = np.maximum(-mask.astype(int) - 1, 0)
       at = np.minimum(planned, found.shape[2] - 1)
-      now = found[np.arange(20), query, at].reshape(20, 2, 30)
-      logits[:, [0, 2]] = np.log(now + 1e-9)
+      now = np.log(found[np.arange(20), query, at] + 1e-9)
+      now = now.reshape(20, 2, -1)
+      triples = np.zeros((20, 3, 30), np.float32)
+      triples[:, [0, 2]] = now[..., :30]
       planned = np.where(mask < 0, planned + 1, 0)
-      return logits.reshape(20, 90)
+      return np.concatenate(
+        [triples.reshape(20, 90), now[..., 30:].reshape(20, -1)], axis=-1
+      )
 
+    size = self.task.output_size
+    self.assertEqual(size, 90 + 4 * num_buckets)
     scores, outcomes = self.outcomes(right)
     self.assertLess(abs(outcomes.worked_loss).max(), 1e-5)
     moves = outcomes.loss.sum() / outcomes.moving.sum()
     np.testing.assert_allclose(scores.loss, moves, rtol=1e-5)
-    wrong, other = self.outcomes(lambda *_: np.zeros((20, 90), np.float32))
+    wrong, other = self.outcomes(lambda *_: np.zeros((20, size), np.float32))
     worked = other.worked_loss.sum() / other.working.sum()
     np.testing.assert_allclose(
       wrong.loss, other.loss.sum() / other.moving.sum() + worked, rtol=1e-5
     )
+
+    def buckets_wrong(step, mask):
+      answer = right(step, mask)
+      answer[:, 90:] = answer[:, :89:-1]
+      return answer
+
+    planned = np.zeros(20, int)
+    _, mixed = self.outcomes(buckets_wrong)
+    if num_buckets:
+      self.assertGreater(mixed.worked_loss[mixed.working].mean(), 0.1)
 
   def test_what_is_learned_is_not_what_is_counted(self):
     scores, outcomes = self.outcomes(
