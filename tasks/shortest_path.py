@@ -82,16 +82,18 @@ GROWN_LESSONS = {
   "worked_tiny": Lesson((3, 5), (1, 2), (1, 2)),
   "worked_steps": Lesson((4, 8), (1, 3), (1, 4)),
   "worked_few": Lesson((6, 12), (1, 4), (1, 4)),
-  "worked_far": Lesson((8, 14), (1, 3), (2, 4)),
   "worked_middle": Lesson((6, 14), (2, 4), (1, 4)),
   "worked_larger": Lesson((12, 25), (2, 4), (1, 5)),
   "worked_large": WORKED_LESSONS[-1],
 }
+# Fewer edges, and so more routes that are long.
+_FAR = Lesson((8, 14), (1, 3), (2, 4))
 LESSONS = {
   "paper": PAPER_LESSONS,
   "city": CITY_LESSONS,
   "worked": WORKED_LESSONS,
   "worked_small": WORKED_LESSONS[:1],
+  "worked_far": (_FAR,),
   "grown": tuple(GROWN_LESSONS.values()),
   **{name: (lesson,) for name, lesson in GROWN_LESSONS.items()},
 }
