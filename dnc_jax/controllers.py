@@ -249,7 +249,7 @@ class Buckets(hk.RNNCore):
       jnp.float32,
     )
     symbols = inputs[:, :size].reshape(-1, self._num_symbols, self._symbol_size)
-    sums = jnp.einsum("bsd,td->bst", symbols, codes)
+    sums = jnp.einsum("bsd,td->bst", symbols.astype(jnp.float32), codes)
     number = jnp.asarray(jnp.round(sums), jnp.int32) % self._num_buckets
     there = jnp.minimum(symbols.sum(axis=-1), 1)
     buckets = jax.nn.one_hot(number, self._num_buckets, dtype=inputs.dtype)
