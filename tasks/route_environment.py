@@ -305,9 +305,7 @@ def frontiers(
   if num_buckets:
     tables = bucket_codes(graphs.LABEL_SIZE, num_buckets)
     number = (codes @ tables.T).astype(int) % num_buckets
-    there = np.minimum(codes.sum(axis=-1), 1)[..., None, None]
-    buckets = np.eye(num_buckets)[number] * there
-    buckets = buckets.reshape(*codes.shape[:2], -1)
+    buckets = np.eye(num_buckets)[number].reshape(*codes.shape[:2], -1)
     codes = np.concatenate([codes, buckets], axis=-1)
   out = 1 + np.arange(depth)
   steps = np.concatenate([out, *[out[::-1]] * rounds])

@@ -133,6 +133,7 @@ class ShortestPath(GraphTask, InteractiveTask):
       at least 1.
     worked_buckets: Scores, of each of the tables of `controllers.Buckets`, in
       which of so many buckets the nodes found fall, too; 0 for digits alone.
+      The network has outputs for them with or without `worked`.
   """
 
   lessons: tuple[Lesson, ...] = PAPER_LESSONS

@@ -16,7 +16,7 @@ from dnc_jax.controllers import (
   Skip,
   bucket_codes,
 )
-from tests.cores import make_params, numbers, transform
+from tests.cores import Hearing, make_params, numbers, transform
 
 T, B, I, H = 4, 2, 3, 5
 
@@ -180,17 +180,6 @@ class SkipTest(parameterized.TestCase):
   def test_refuses_no_units(self):
     with self.assertRaisesRegex(ValueError, "skip_size must be at least 1"):
       hk.transform(lambda: Skip(hk.LSTM(H), 0)).init(jax.random.key(0))
-
-
-class Hearing(hk.RNNCore):
-  """A controller that says what it hears."""
-
-  def __call__(self, inputs, prev_state):
-    return inputs, prev_state
-
-  def initial_state(self, batch_size):
-    del batch_size
-    return ()
 
 
 class BucketsTest(parameterized.TestCase):

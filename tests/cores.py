@@ -34,6 +34,17 @@ ALL_OPTIONS = {
 }
 
 
+class Hearing(hk.RNNCore):
+  """A controller that says what it hears."""
+
+  def __call__(self, inputs, prev_state):
+    return inputs, prev_state
+
+  def initial_state(self, batch_size):
+    del batch_size
+    return ()
+
+
 def numbers(rng: np.random.Generator, *shape: int, scale: float) -> np.ndarray:
   """Returns what most cores hear: normal numbers."""
   return (scale * rng.normal(size=shape)).astype(np.float32)

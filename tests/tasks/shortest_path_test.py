@@ -136,6 +136,8 @@ class EpisodesTest(parameterized.TestCase):
       ShortestPath(())
     with self.assertRaisesRegex(ValueError, "worked_rounds must be at least"):
       ShortestPath(SMALL, worked_rounds=0)
+    with self.assertRaisesRegex(ValueError, "worked_buckets must be at least"):
+      ShortestPath(SMALL, worked_buckets=-1)
     with self.assertRaisesRegex(ValueError, "planning_steps must be at least"):
       ShortestPath(SMALL, planning_steps=-1)
     with self.assertRaisesRegex(ValueError, "planner_fraction must be from 0"):

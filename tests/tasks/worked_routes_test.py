@@ -11,6 +11,7 @@ from dnc_jax.controllers import Buckets
 from tasks import graphs, routes
 from tasks.route_environment import RouteEnvironment, frontiers
 from tasks.shortest_path import WORKED_LESSONS, ShortestPath
+from tests.cores import Hearing
 
 # 0 - 1 - 2 - 3 in a line, both ways; 4 leads to 2 only, and 0 leads to 4.
 LEADS = [[1, 4], [0, 2], [1, 3], [2], [2]]
@@ -90,14 +91,6 @@ class FrontiersTest(absltest.TestCase):
     found = self.found(pairs, num_buckets=7)[0].reshape(3, 4, 2, 44)
     digits = self.found(pairs)[0].reshape(3, 4, 2, 30)
     np.testing.assert_array_equal(found[..., :30], digits)
-
-    class Hearing(hk.RNNCore):
-      def __call__(self, inputs, prev_state):
-        return inputs, prev_state
-
-      def initial_state(self, batch_size):
-        del batch_size
-        return ()
 
     labels = graphs.one_hots(np.array(NAMES)[:, None])
     network = hk.transform(
