@@ -193,6 +193,8 @@ class WorkedTest(parameterized.TestCase):
 
     planned = np.zeros(20, int)
     _, mixed = self.outcomes(buckets_wrong)
+    # Moves are of triples alone.
+    np.testing.assert_array_equal(mixed.loss, outcomes.loss)
     if num_buckets:
       self.assertGreater(mixed.worked_loss[mixed.working].mean(), 0.1)
 
