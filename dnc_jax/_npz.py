@@ -19,13 +19,24 @@ def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
       archive.writestr(info, data.getvalue())
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """Returns what `write` wrote; a damaged file raises one of many errors."""
+def read(
+  path: pathlib.Path, dtypes: Mapping[str, np.dtype]
+) -> dict[str, np.ndarray]:
+  """Returns what `write` wrote; a damaged file raises one of many errors.
+
+  Args:
+    path: The file.
+    dtypes: What is wanted, by name. Numbers of 16 bits where 32 are wanted were
+      rounded to take less room, and become such of 32 again.
+  """
   arrays = {}
   with zipfile.ZipFile(path) as archive:
     for name in archive.namelist():
       # Read whole, so that the checksum is compared before NumPy looks.
       data = io.BytesIO(archive.read(name))
       array = np.lib.format.read_array(data, allow_pickle=False)
-      arrays[name.removesuffix(".npy")] = array
+      name = name.removesuffix(".npy")
+      if (array.dtype, dtypes.get(name)) == (np.float16, np.float32):
+        array = array.astype(np.float32)
+      arrays[name] = array
   return arrays

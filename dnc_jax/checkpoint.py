@@ -358,26 +358,26 @@ def load_params(folder: str | os.PathLike[str], like: Any) -> Any:
       have the weights.
 
   Returns:
-    Parameters with the structure of ``like``, as `jax.Array`.
+    Parameters as ``like``, of `jax.Array`; 16 bits become 32 where it has 32.
 
   Raises:
     CheckpointError: If the file is missing or damaged, or a parameter is
       missing, superfluous, or of another shape or dtype.
   """
   path = pathlib.Path(folder) / _WEIGHTS
+  wanted, treedef = jax.tree_util.tree_flatten_with_path(like)
+  names = [_leaves.param_name(key) for key, _ in wanted]
   try:
-    arrays = _npz.read(path)
+    arrays = _npz.read(path, {n: x.dtype for n, (_, x) in zip(names, wanted)})
   except Exception as error:  # A damaged zip file fails in a dozen ways.
     raise CheckpointError(f"cannot read {path}: {_one_line(error)}") from error
-  wanted, treedef = jax.tree_util.tree_flatten_with_path(like)
   _check_same_model(
     path,
     [_leaves.describe(name, array) for name, array in arrays.items()],
-    [_leaves.describe(_leaves.param_name(key), leaf) for key, leaf in wanted],
+    [_leaves.describe(name, x) for name, (_, x) in zip(names, wanted)],
   )
-  return jax.tree_util.tree_unflatten(
-    treedef, [jnp.array(arrays[_leaves.param_name(key)]) for key, _ in wanted]
-  )
+  leaves = [jnp.array(arrays[name]) for name in names]
+  return jax.tree_util.tree_unflatten(treedef, leaves)
 
 
 def _import_orbax() -> Any:

@@ -42,6 +42,7 @@ class ModelConfig:
     num_layers: Layers of the controller, at least 1; 1 for lstm and gru.
     skip_size: Units of a layer after the controller that hears the input and
       what was read again (`controllers.Skip`); 0 for none.
+    skip_layers: Such layers, one after the other, at least 1.
     num_buckets: Buckets in which the controller hears the symbols that an input
       begins with (`controllers.Buckets`), in each of two tables; 0 for none.
     num_symbols: Symbols that an input begins with, at least 1; for buckets. The
@@ -82,6 +83,7 @@ class ModelConfig:
   hidden_size: int = 64
   num_layers: int = 1
   skip_size: int = 0
+  skip_layers: int = 1
   num_buckets: int = 0
   num_symbols: int = 3
   symbol_size: int = 30
@@ -117,6 +119,7 @@ class ModelConfig:
       "output_size",
       "hidden_size",
       "num_layers",
+      "skip_layers",
       "num_symbols",
       "symbol_size",
       "memory_size",
@@ -275,7 +278,7 @@ def make_core(config: ModelConfig) -> hk.RNNCore:
 def _make_controller(config: ModelConfig) -> hk.RNNCore:
   controller = _recurrent(config)
   if config.skip_size:
-    controller = Skip(controller, config.skip_size)
+    controller = Skip(controller, config.skip_size, config.skip_layers)
   if config.num_buckets:
     controller = Buckets(
       controller, config.num_symbols, config.symbol_size, config.num_buckets

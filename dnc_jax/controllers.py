@@ -130,39 +130,51 @@ class DeepLSTM(hk.RNNCore):
 
 
 class Skip(hk.RNNCore):
-  """A controller with a layer above it that hears the inputs again.
+  """A controller with layers above it that hear the inputs again.
 
       h, s = controller(x, s_prev)
-      out = [h; tanh(W [x; h] + b)]
+      a(1) = tanh(W(1) [x; h] + b(1))
+      a(l) = a(l - 1) + tanh(W(l) a(l - 1) + b(l))
+      out = [h; a(L)]
 
   What was read at the step before gets to the keys of this one without the
   recurrent part in between, which for many things at once is narrow: a key can
-  then hold all that a look-up found.
+  then hold all that a look-up found, and with two layers what two look-ups
+  found alike.
   """
 
   def __init__(
-    self, controller: hk.RNNCore, skip_size: int, name: str = "skip"
+    self,
+    controller: hk.RNNCore,
+    skip_size: int,
+    skip_layers: int = 1,
+    name: str = "skip",
   ):
     """Makes a controller.
 
     Args:
       controller: From ``[B, inputs]`` to ``[B, hidden size]``.
-      skip_size: Units of the layer, at least 1; a step gives as many numbers
+      skip_size: Units of each layer, at least 1; a step gives as many numbers
         more than the controller does.
+      skip_layers: L, number of layers, at least 1.
       name: Name of the module.
 
     Raises:
-      ValueError: ``skip_size`` is below 1.
+      ValueError: ``skip_size`` or ``skip_layers`` is below 1.
     """
     super().__init__(name=name)
     self._controller = controller
     self._skip_size = at_least("skip_size", skip_size, 1)
+    self._skip_layers = at_least("skip_layers", skip_layers, 1)
 
   def __call__(self, inputs: jax.Array, prev_state: Any) -> tuple[Any, Any]:
     """Does one step, from ``[B, inputs]`` to ``[B, hidden + skip_size]``."""
     hidden, state = self._controller(inputs, prev_state)
     layer = hk.Linear(self._skip_size, name="linear")
     again = jnp.tanh(layer(jnp.concatenate([inputs, hidden], axis=-1)))
+    for number in range(1, self._skip_layers):
+      layer = hk.Linear(self._skip_size, name=f"linear_{number}")
+      again += jnp.tanh(layer(again))
     return jnp.concatenate([hidden, again], axis=-1), state
 
   def initial_state(self, batch_size: int | None) -> Any:

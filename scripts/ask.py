@@ -36,9 +36,9 @@ PICTURE = flags.DEFINE_string(
 )
 MAP = flags.DEFINE_string(
   "map",
-  "zone1",
+  None,
   f"Map to walk: {', '.join(underground.MAPS)}, or a CSV file with columns "
-  "from, to, line, direction.",
+  "from, to, line, direction; if not given, zone1, and interchanges for --to.",
 )
 PRETRAINED = flags.DEFINE_string(
   "pretrained",
@@ -124,7 +124,8 @@ def main(argv: Sequence[str]) -> None:
     return
   if FROM.value is None:
     raise ValueError('Give the station to start from, --from="Bond Street".')
-  place = cities.load(MAP.value)
+  usual = "zone1" if TO.value is None else "interchanges"
+  place = cities.load(usual if MAP.value is None else MAP.value)
   steps = [*THEN.value, *argv]
   if TO.value is None:
     _walk(place, steps)

@@ -32,6 +32,7 @@ from scripts.measure import (
   lesson_sampler,
   map_sampler,
   measure,
+  route_pairs,
   route_sampler,
 )
 from scripts.network import find_network, lesson_of, with_task_options
@@ -224,9 +225,7 @@ def _routes(network: Network, place: underground.Map) -> list[Found]:
     order += [length for length in lengths.tolist() if length != wanted]
   found = []
   for length in order:
-    pairs = np.argwhere(between == length)
-    # In random order, so that some of them are a fair sample of all.
-    np.random.default_rng([EVAL_SEED.value, length]).shuffle(pairs)
+    pairs = route_pairs(between, length, EVAL_SEED.value)
     episodes = min(len(pairs), EPISODES.value)
     sampler = route_sampler(
       cast(ShortestPath, network.task), place.edges, pairs

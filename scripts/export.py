@@ -7,6 +7,8 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 from absl import flags
 
 from dnc_jax.checkpoint import save_params
@@ -15,6 +17,9 @@ from scripts.saved import restore_params, write_config
 
 NAME = flags.DEFINE_string(
   "name", None, "Name of the weights, a folder below --folder."
+)
+HALF = flags.DEFINE_bool(
+  "half", False, "Rounds the weights to 16 bits, so that they take half."
 )
 FOLDER = flags.DEFINE_string("folder", "pretrained", "Where to put it.")
 
@@ -28,6 +33,8 @@ def main(argv: Sequence[str]) -> None:
   config, params, step = restore_params(shared.checkpoint_dir())
   # The shipped weights are no run of their own: where they began is in README.
   write_config(folder, dataclasses.replace(config, initial_weights=None))
+  if HALF.value:
+    params = jax.tree.map(lambda x: x.astype(jnp.float16), params)
   save_params(folder, params)
   print(f"Weights of {shared.checkpoint_dir()} at step {step} are in {folder}.")
 

@@ -82,6 +82,9 @@ def define_training_flags() -> None:
     "read again; 0 for none.",
   )
   flags.DEFINE_integer(
+    "skip_layers", 1, "Such layers, one after the other; with skip_size."
+  )
+  flags.DEFINE_integer(
     "num_buckets",
     0,
     "Buckets, in each of two tables, in which the controller of a graph task "
@@ -237,6 +240,7 @@ def run_config() -> RunConfig:
       hidden_size=FLAGS.hidden_size,
       num_layers=FLAGS.num_layers,
       skip_size=FLAGS.skip_size,
+      skip_layers=FLAGS.skip_layers,
       num_buckets=FLAGS.num_buckets,
       memory_size=FLAGS.memory_size,
       word_size=FLAGS.word_size,

@@ -175,6 +175,24 @@ def lesson_sampler(task: Task, lesson: int) -> Sampler:
   return sample
 
 
+def route_pairs(between: np.ndarray, length: int, seed: int) -> np.ndarray:
+  """Returns the pairs of places that are so many steps apart.
+
+  In random order, so that some of them are a fair sample of all.
+
+  Args:
+    between: Steps from each place to each. Shape ``[N, N]``.
+    length: Steps.
+    seed: What the order is drawn from, with the length.
+
+  Returns:
+    Source and destination of each. Shape ``[P, 2]``.
+  """
+  pairs = np.argwhere(between == length)
+  np.random.default_rng([seed, length]).shuffle(pairs)
+  return pairs
+
+
 def route_sampler(
   task: ShortestPath, edges: np.ndarray, pairs: np.ndarray
 ) -> Sampler:

@@ -38,6 +38,30 @@ _KIN_MODEL = {
   "length_multiple": 8,
 }
 
+# What plans routes; docs/routes.md says why.
+_ROUTES = {
+  **_GRAPH_MODEL,
+  "task": "shortest_path",
+  "lessons": "worked",
+  "worked": True,
+  "worked_rounds": 2,
+  "num_queries": 6,
+  "planning_steps": 7,
+  "extra_steps": 0,
+  "planner_fraction": 1.0,
+  "skip_size": 256,
+  "num_buckets": 24,
+  "worked_buckets": 24,
+  "word_size": 128,
+  "mask_floor": 0.0,
+  "learning_rate": 2e-3,
+  "warmup_steps": 50,
+  "batch_size": 32,
+  "max_grad_norm": 1,
+  "advance_threshold": 0.4,
+  "advance_interval": 50,
+}
+
 # What Graves et al. (2014) have for several tasks, but for the optimiser.
 _NTM_MODEL = {
   "core": "ntm",
@@ -230,27 +254,20 @@ PRESETS: dict[str, dict[str, Any]] = {
     "length_multiple": 32,
   },
   # Routes, from scratch: docs/routes.md.
-  "routes": {
-    **_GRAPH_MODEL,
-    "task": "shortest_path",
-    "lessons": "worked",
-    "worked": True,
-    "worked_rounds": 2,
-    "num_queries": 6,
-    "planning_steps": 7,
-    "extra_steps": 0,
-    "planner_fraction": 1.0,
-    "skip_size": 256,
-    "num_buckets": 24,
-    "worked_buckets": 24,
-    "word_size": 128,
-    "mask_floor": 0.0,
-    "learning_rate": 2e-3,
-    "warmup_steps": 50,
-    "batch_size": 32,
-    "max_grad_norm": 1,
-    "advance_threshold": 0.4,
-    "advance_interval": 50,
+  "routes": _ROUTES,
+  # The same for a GPU, larger: docs/results.md has the commands.
+  "routes_large": {
+    **_ROUTES,
+    "hidden_size": 256,
+    "skip_size": 512,
+    "skip_layers": 2,
+    "num_buckets": 32,
+    "worked_buckets": 32,
+    "word_size": 256,
+    "num_read_heads": 5,
+    "learning_rate": 1e-3,
+    "warmup_steps": 30,
+    "batch_size": 256,
   },
   # From weights that look triples up, as those of city_close do.
   "routes_from_traversal": {

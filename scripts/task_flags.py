@@ -62,6 +62,11 @@ def define_task_flags() -> None:
   flags.DEFINE_bool(
     "close_labels", None, "Draws half of a graph's labels from few digits."
   )
+  flags.DEFINE_float(
+    "double_edges",
+    None,
+    "How likely an edge leads where another of its node does, too.",
+  )
   flags.DEFINE_integer(
     "planning_steps", None, "Steps to think between a query and its answer."
   )
@@ -104,7 +109,8 @@ TASK_OPTIONS = {
   "shortest_path": (
     "lessons", "num_queries", "planning_steps", "planning_per_edge",
     "extra_steps", "planner_fraction", "target", "slack", "small_pools",
-    "close_labels", "worked", "worked_rounds", "worked_buckets",
+    "close_labels", "double_edges", "worked", "worked_rounds",
+    "worked_buckets",
   ),
   "inference": (
     "lessons", "num_queries", "planning_steps", "table_seed", "worked",

@@ -59,6 +59,7 @@ def random_graphs(
   *,
   small_pools: bool = False,
   close_labels: bool = False,
+  double_edges: float = 0.0,
 ) -> Graphs:
   """Draws graphs of nearest neighbours in the unit square.
 
@@ -73,6 +74,9 @@ def random_graphs(
     close_labels: Draws the node labels of half of the graphs, and the edge
       labels of half of them, from few digits, so that many differ in one digit
       only, as in a much larger graph.
+    double_edges: How likely an edge, but a node's first, leads where the one
+      before it does, as two lines may between two stations; in [0, 1]. 0 is the
+      paper's. A node then has fewer neighbours than edges.
 
   Returns:
     One graph for each row.
@@ -89,6 +93,10 @@ def random_graphs(
   degrees = np.minimum(degrees, num_nodes[:, None] - 1) * exists
   points = rng.random((batch_size, most_nodes, 2), dtype=np.float32)
   neighbours = _nearest(points, exists, most_edges)
+  if double_edges:
+    another = rng.random(neighbours.shape) >= double_edges
+    edge = np.maximum.accumulate(another * np.arange(most_edges), axis=-1)
+    neighbours = np.take_along_axis(neighbours, edge, axis=-1)
 
   draw = _close_labels if close_labels else distinct_labels
   node_labels = np.where(exists, draw(rng, most_nodes, batch_size), -1)

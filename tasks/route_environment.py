@@ -306,7 +306,7 @@ def frontiers(
     tables = bucket_codes(graphs.LABEL_SIZE, num_buckets)
     number = (codes @ tables.T).astype(int) % num_buckets
     buckets = np.eye(num_buckets)[number].reshape(*codes.shape[:2], -1)
-    codes = np.concatenate([codes, buckets], axis=-1)
+    codes = np.concatenate([codes, buckets], axis=-1).astype(np.float32)
   out = 1 + np.arange(depth)
   steps = np.concatenate([out, *[out[::-1]] * rounds])
   back = np.minimum(steps[depth:], shortest[..., None] - 1)
@@ -317,8 +317,10 @@ def frontiers(
   on_path = either.sum(axis=2) == shortest[..., None]  # [B, Q, N]
   found[:, :, depth:] &= on_path[:, :, None, None]
   count = np.maximum(found.sum(axis=-1, keepdims=True), 1)
-  mean = np.einsum("bqpfn,bnd->bqpfd", found / count, codes)
-  return mean.reshape(*mean.shape[:3], -1).astype(np.float32)
+  share = (found / count).astype(np.float32)
+  # One product of matrices for each graph: an einsum over five axes is slow.
+  mean = share.reshape(len(codes), -1, codes.shape[1]) @ codes
+  return mean.reshape(*share.shape[:3], -1).astype(np.float32)
 
 
 def world(

@@ -103,13 +103,14 @@ def random_pairs(
   flat = distances.reshape(batch_size, -1)
   longest = int(lengths[:, 1].max())
   every = np.arange(longest + 1)
-  has = (flat[:, :, None] == every).any(axis=1)  # [B, longest + 1]
+  has = [(flat == length).any(axis=1) for length in every]
+  has = np.stack(has, axis=1)  # [B, longest + 1]
   has &= (every >= lengths[:, :1]) & (every <= lengths[:, 1:])
   chosen = np.argmax(np.where(has, rng.random(has.shape), -1), axis=1)
   fits = flat == chosen[:, None]
   pair = np.argmax(np.where(fits, rng.random(fits.shape), -1), axis=1)
   pairs = np.stack(np.divmod(pair, num_nodes), axis=-1)
-  return np.where(has.any(axis=1)[:, None], pairs, -1)
+  return np.where(has.any(axis=1, keepdims=True), pairs, -1)
 
 
 def chance(graphs: Graphs) -> np.ndarray:

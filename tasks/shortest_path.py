@@ -126,6 +126,8 @@ class ShortestPath(GraphTask, InteractiveTask):
       5 has it, or 1, as its Methods.
     small_pools: As `Traversal.small_pools`.
     close_labels: As `Traversal.close_labels`.
+    double_edges: How likely an edge leads where another of its node does, in
+      [0, 1], as `graphs.random_graphs` has it; the paper's is 0.
     worked: Scores the planning steps too, for what a search from both ends
       finds (`route_environment.frontiers`), as far as there are steps. The
       inputs are the same. An aid to learning that the paper does not have.
@@ -146,6 +148,7 @@ class ShortestPath(GraphTask, InteractiveTask):
   slack: int = 0
   small_pools: bool = False
   close_labels: bool = False
+  double_edges: float = 0.0
   worked: bool = False
   worked_rounds: int = 1
   worked_buckets: int = 0
@@ -171,6 +174,10 @@ class ShortestPath(GraphTask, InteractiveTask):
     if not 0 <= self.planner_fraction <= 1:
       raise ValueError(
         f"planner_fraction must be from 0 to 1, got {self.planner_fraction}."
+      )
+    if not 0 <= self.double_edges <= 1:
+      raise ValueError(
+        f"double_edges must be from 0 to 1, got {self.double_edges}."
       )
     if self.target not in TARGETS:
       raise ValueError(
@@ -250,6 +257,7 @@ class ShortestPath(GraphTask, InteractiveTask):
       ranges[:, 1],
       small_pools=self.small_pools,
       close_labels=self.close_labels,
+      double_edges=self.double_edges,
     )
     between = routes.distances(drawn)
     pairs = [

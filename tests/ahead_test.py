@@ -77,7 +77,7 @@ class AheadTest(parameterized.TestCase):
     return [(step, lesson) for step, lesson, _ in self.made]
 
   def test_the_next_are_there_before_they_are_asked_for(self):
-    with Ahead(self.make, 2) as ahead:
+    with Ahead(self.make, 2, threads=1) as ahead:
       self.assertEqual(ahead.get(5, 0), (5, 0))
       self.assertEqual(self.wait_for(3), [(5, 0), (6, 0), (7, 0)])
       self.assertEqual(ahead.get(6, 0), (6, 0))
@@ -117,13 +117,37 @@ class AheadTest(parameterized.TestCase):
         enough.wait(PATIENCE)
       return self.make(step, lesson)
 
-    with Ahead(make, 5) as ahead:
+    with Ahead(make, 5, threads=1) as ahead:
       ahead.get(0, 0)
       self.assertNotEmpty(background())
       # While one is made and four wait.
       threading.Timer(0.1, enough.set).start()
     self.assertEmpty(background())
     self.assertLessEqual(len(self.made), 2)
+
+  def test_as_many_are_made_at_once_as_it_has_threads(self):
+    together = threading.Barrier(3, timeout=PATIENCE)
+
+    def make(step, lesson):
+      if step > 0:
+        together.wait()
+      return step, lesson
+
+    with Ahead(make, 3, threads=3) as ahead:
+      ahead.get(0, 0)
+      for step in (1, 2, 3):
+        self.assertEqual(ahead._made[step, 0].result(PATIENCE), (step, 0))
+      together.abort()
+
+  @parameterized.parameters((2, 8, 2), (8, 2, 2), (3, None, 1))
+  def test_it_has_a_thread_a_batch_as_far_as_there_are_cores(
+    self, count, cores, threads
+  ):
+    with (
+      mock.patch("os.cpu_count", return_value=cores),
+      Ahead(self.make, count) as ahead,
+    ):
+      self.assertEqual(ahead._threads._max_workers, threads)
 
   def test_a_count_below_1_is_refused(self):
     with self.assertRaisesRegex(ValueError, "count must be at least 1, got 0"):

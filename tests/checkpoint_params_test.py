@@ -47,6 +47,16 @@ class ParamsTest(FolderTestCase):
       checkpoint.save_params(self.folder, self.params)
       checkpoint.load_params(self.folder, self.params)
 
+  def test_numbers_of_16_bits_become_32_where_32_are_wanted(self):
+    # 2049 lies between two numbers of 16 bits.
+    half = {"dnc": {"w": jnp.array([0.5, 2049.0], jnp.float16)}}
+    checkpoint.save_params(self.folder, half)
+    full = {"dnc": {"w": jnp.zeros(2, jnp.float32)}}
+    for like, dtype in ((full, jnp.float32), (half, jnp.float16)):
+      loaded = checkpoint.load_params(self.folder, like)["dnc"]["w"]
+      self.assertEqual(loaded.dtype, dtype)
+      np.testing.assert_array_equal(loaded, [0.5, 2048.0])
+
   @parameterized.named_parameters(
     (
       "missing",

@@ -5,9 +5,12 @@ environment, were it empty, tests compile as that says; ``compile_fully`` is for
 what must hold of what users run.
 """
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +37,25 @@ def compile_soon() -> None:
     check=False,
   )
   os.environ["XLA_FLAGS"] = _TEXT if known.returncode == 0 else ""
+
+
+def keep_compiled() -> None:
+  """Keeps what is compiled, until the tests end, for whatever needs it again.
+
+  That is this process, the workers, and what any of them starts.
+  """
+  if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    return
+  folder = tempfile.mkdtemp()
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  settings = {
+    "jax_compilation_cache_dir": folder,
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+  }
+  for name, value in settings.items():
+    os.environ[name.upper()] = str(value)
+    jax.config.update(name, value)
 
 
 def compile_fully(function: Callable[..., Any], **settings: Any) -> Any:

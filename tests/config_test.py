@@ -50,6 +50,7 @@ def configs(draw):
     approximate=draw(st.booleans()),
     max_shift=draw(st.integers(0, 9)),
     skip_size=draw(st.integers(0, 10**12)),
+    skip_layers=draw(st.integers(1, 10**6)),
     num_buckets=draw(st.integers(0, 10**12)),
     initial_memory=draw(st.sampled_from(["constant", "learned", "random"])),
     link_sharpness=links != "off" and draw(st.booleans()),

@@ -3,7 +3,7 @@
 import jax
 from absl import flags
 
-from tests.compiling import compile_soon
+from tests.compiling import compile_soon, keep_compiled
 
 # A [B, N] array never silently broadcasts against a [N] one.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -16,6 +16,7 @@ def pytest_configure(config):
   """
   del config
   compile_soon()
+  keep_compiled()
   flags.FLAGS.mark_as_parsed()
 
 

@@ -177,9 +177,25 @@ class SkipTest(parameterized.TestCase):
     for one, other in zip(states, alone[1], strict=True):
       np.testing.assert_allclose(one, other, atol=1e-6)
 
-  def test_refuses_no_units(self):
-    with self.assertRaisesRegex(ValueError, "skip_size must be at least 1"):
-      hk.transform(lambda: Skip(hk.LSTM(H), 0)).init(jax.random.key(0))
+  def test_further_layers_add_to_the_first(self):
+    inputs, params, ((outputs, _), alone) = run_beside(
+      lambda: Skip(hk.LSTM(H, name="lstm"), 3, 3)
+    )
+    again = np.concatenate([inputs, np.asarray(alone[0], float)], axis=-1)
+    for name in ("linear", "linear_1", "linear_2"):
+      layer = params[f"skip/{name}"]
+      more = np.tanh(again @ layer["w"] + layer["b"])
+      again = more if name == "linear" else again + more
+    self.assertEqual(outputs.shape, (T, B, H + 3))
+    np.testing.assert_allclose(outputs[..., H:], again, atol=1e-5)
+
+  @parameterized.parameters(
+    ((0,), "skip_size must be at least 1"),
+    ((3, 0), "skip_layers must be at least 1, got 0"),
+  )
+  def test_refuses_no_units(self, sizes, message):
+    with self.assertRaisesRegex(ValueError, message):
+      hk.transform(lambda: Skip(hk.LSTM(H), *sizes)).init(jax.random.key(0))
 
 
 class BucketsTest(parameterized.TestCase):
@@ -294,6 +310,10 @@ class BucketsTest(parameterized.TestCase):
     self.assertEqual(both["skip/linear/w"], (heard + H, 7))
     self.assertEqual(both["memory_access/interface/w"][0], H + 7)
     self.assertEqual(both["dnc/output_linear/w"], (H + 7 + reads, 5))
+    more = shapes(skip_size=7, num_buckets=6, skip_layers=2)
+    self.assertEqual(
+      more, both | {"skip/linear_1/w": (7, 7), "skip/linear_1/b": (7,)}
+    )
 
 
 if __name__ == "__main__":

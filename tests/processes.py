@@ -5,7 +5,6 @@ without starting JAX, and each script is a fork of that one: a process like any
 other to the signals that reach it, with flags, JAX and threads of its own.
 """
 
-import atexit
 import functools
 import importlib
 import json
@@ -13,10 +12,8 @@ import multiprocessing
 import os
 import pathlib
 import runpy
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing import forkserver
@@ -181,22 +178,9 @@ def _context() -> Any:
   server.set_forkserver_preload(PRELOAD)
   paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
   path = os.pathsep.join(filter(None, paths))
-  environment = {"PYTHONPATH": path, **compilation_cache()}
-  with mock.patch.dict(os.environ, environment):
+  with mock.patch.dict(os.environ, {"PYTHONPATH": path}):
     forkserver.ensure_running()
   return server
-
-
-@functools.cache
-def compilation_cache() -> dict[str, str]:
-  """Returns the environment in which what is compiled once is kept."""
-  folder = tempfile.mkdtemp()
-  atexit.register(shutil.rmtree, folder, ignore_errors=True)
-  return {
-    "JAX_COMPILATION_CACHE_DIR": folder,
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-  }
 
 
 def _main(

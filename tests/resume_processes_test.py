@@ -1,6 +1,5 @@
 """The same of processes, which signals end at any moment."""
 
-import os
 import random
 import signal
 import subprocess
@@ -43,14 +42,12 @@ class ProcessesTest(ResumeTestCase):
     assert_same_run(REPEAT_COPY, self.folder, self.unbroken(REPEAT_COPY, steps))
 
   def test_two_processes_equal_one(self):
-    environment = os.environ | processes.compilation_cache()
     flags = (*FLAGS, f"--checkpoint_dir={self.folder}")
     for steps in (5, 11):
       command = f"-m scripts.train --num_training_iterations={steps}"
       subprocess.run(
         [sys.executable, *command.split(), *flags],
         cwd=processes.ROOT,
-        env=environment,
         check=True,
         capture_output=True,
       )

@@ -241,6 +241,7 @@ class RefusalTest(ScriptTestCase):
     ("layers", "--num_layers=2", "num_layers must be 1 .*got 2.*deep_lstm"),
     ("controller", "--controller=rnn", "controller=rnn.*deep_lstm"),
     ("skip", "--skip_size=-1", "skip_size must be at least 0, got -1"),
+    ("skips", "--skip_layers=0", "skip_layers must be at least 1, got 0"),
     ("buckets", "--num_buckets=4", "num_buckets .* 0 for repeat_copy, got 4"),
     ("clip", "--clip_value=-1", "clip_value must be at least 0, got -1"),
     ("clip_nan", "--clip_value=nan", "clip_value .*got nan"),

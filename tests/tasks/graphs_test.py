@@ -145,6 +145,24 @@ class RandomGraphsTest(parameterized.TestCase):
     for place in range(20):
       self.assertBetween(drawn.node_labels[:, place].mean(), 450, 550)
 
+  def test_double_edges_lead_where_the_one_before_does(self):
+    plain = random_graphs(100, (20, 20), (3, 5))
+    self.assertTrue((np.diff(np.sort(plain.neighbours, axis=-1)) > 0).all())
+    drawn = random_graphs(100, (20, 20), (3, 5), double_edges=0.25)
+    np.testing.assert_array_equal(
+      drawn.neighbours[..., 0], plain.neighbours[..., 0]
+    )
+    same = np.diff(drawn.neighbours, axis=-1) == 0
+    self.assertBetween(same.mean(), 0.23, 0.27)
+    for now, before in zip(drawn.neighbours, plain.neighbours, strict=True):
+      for leads, nearest in zip(now, before, strict=True):
+        self.assertContainsSubset(leads, nearest)
+    for row in range(100):
+      told = triples(drawn, row)
+      self.assertLen({(source, edge) for source, edge, _ in told}, len(told))
+    all_one = random_graphs(3, (9, 9), (4, 4), double_edges=1.0)
+    self.assertFalse(np.diff(all_one.neighbours, axis=-1).any())
+
   def test_small_pools_are_of_every_size(self):
     drawn = random_graphs(400, (8, 8), (3, 3), small_pools=True)
     sizes = [

@@ -142,6 +142,8 @@ class EpisodesTest(parameterized.TestCase):
       ShortestPath(SMALL, planning_steps=-1)
     with self.assertRaisesRegex(ValueError, "planner_fraction must be from 0"):
       ShortestPath(SMALL, planner_fraction=1.5)
+    with self.assertRaisesRegex(ValueError, "double_edges must be from 0"):
+      ShortestPath(SMALL, double_edges=-0.1)
     with self.assertRaisesRegex(ValueError, "target must be one of"):
       ShortestPath(SMALL, target="some")
     # Three nodes have no path of nine steps.
