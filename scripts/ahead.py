@@ -15,19 +15,13 @@ class Ahead:
   context, which ends the threads.
   """
 
-  def __init__(
-    self,
-    make: Callable[[int, int], Any],
-    count: int,
-    threads: int | None = None,
-  ):
+  def __init__(self, make: Callable[[int, int], Any], count: int):
     """Starts the threads.
 
     Args:
       make: Makes the batch of a step and a lesson.
-      count: Batches to make ahead of the one asked for, at least 1.
-      threads: Batches to make at once, at least 1; ``count`` if None, or the
-        number of cores if that is less.
+      count: Batches to make ahead of the one asked for, at least 1; all at
+        once, as far as there are cores.
 
     Raises:
       ValueError: ``count`` is below 1.
@@ -37,8 +31,7 @@ class Ahead:
     self._make = make
     self._count = count
     self._made: dict[tuple[int, int], futures.Future[Any]] = {}
-    if threads is None:
-      threads = min(count, os.cpu_count() or 1)
+    threads = min(count, os.cpu_count() or 1)
     self._threads = futures.ThreadPoolExecutor(threads, "batches")
 
   def __enter__(self) -> "Ahead":

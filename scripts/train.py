@@ -39,7 +39,7 @@ CHECKPOINT_INTERVAL = flags.DEFINE_integer(
 PREFETCH = flags.DEFINE_integer(
   "prefetch",
   0,
-  "Batches made ahead by a thread; 0 for one at a time, as the device works.",
+  "Batches made ahead by threads; 0 for one at a time, as the device works.",
   lower_bound=0,
 )
 STOP_ACCURACY = flags.DEFINE_float(

@@ -132,6 +132,12 @@ class SmokeTest(ScriptTestCase):
     self.assertEqual(self.measured("--pretrained=mine"), result)
     names = [path.name for path in (self.folder / "pretrained/mine").iterdir()]
     self.assertCountEqual(names, ["config.json", "weights.npz"])
+    self.run_script("export", "--checkpoint_dir=copy", "--name=half", "--half")
+    half = self.measured("--pretrained=half")
+    self.assertNotEqual(half["loss"], result["loss"])
+    self.assertAlmostEqual(half["loss"], result["loss"], delta=0.05)
+    weights = np.load(self.folder / "pretrained/half/weights.npz")
+    self.assertEqual({x.dtype for x in weights.values()}, {np.dtype("f2")})
 
     # A run that starts from these weights, and hardly moves them.
     self.run_script(

@@ -223,6 +223,18 @@ class MovesTest(parameterized.TestCase):
       self.assertTrue((np.diff(steps) == 1).all())
     self.assertGreater(lost, 0)
 
+  def test_double_edges_reach_the_graphs(self):
+    for double_edges, most in ((0.0, 3), (1.0, 1)):
+      # All edges of a node lead to one, so there are no routes of two.
+      lessons = (Lesson((6, 12), (2, 3), (1, 1)),)
+      world = episodes(ShortestPath(lessons, double_edges=double_edges)).world
+      leads_to = [
+        len(set(neighbours[legal].tolist()))
+        for row, legals in zip(world.neighbours, world.legal, strict=True)
+        for neighbours, legal in zip(row, legals, strict=True)
+      ]
+      self.assertEqual(max(leads_to), most)
+
   def test_the_planner_makes_all_moves_or_none(self):
     batch = episodes(ShortestPath(SMALL))
     shortest = shortest_of(batch)
