@@ -76,9 +76,11 @@ class AheadTest(parameterized.TestCase):
       )
     return [(step, lesson) for step, lesson, _ in self.made]
 
-  @mock.patch("os.cpu_count", lambda: 1)
   def test_the_next_are_there_before_they_are_asked_for(self):
-    with Ahead(self.make, 2) as ahead:
+    with (
+      mock.patch("os.cpu_count", return_value=1),
+      Ahead(self.make, 2) as ahead,
+    ):
       self.assertEqual(ahead.get(5, 0), (5, 0))
       self.assertEqual(self.wait_for(3), [(5, 0), (6, 0), (7, 0)])
       self.assertEqual(ahead.get(6, 0), (6, 0))
@@ -110,7 +112,6 @@ class AheadTest(parameterized.TestCase):
         ahead.get(6, 0)
     self.assertEmpty(background())
 
-  @mock.patch("os.cpu_count", lambda: 1)
   def test_ends_its_thread_and_makes_no_more(self):
     enough = threading.Event()
 
@@ -119,7 +120,7 @@ class AheadTest(parameterized.TestCase):
         enough.wait(PATIENCE)
       return self.make(step, lesson)
 
-    with Ahead(make, 5) as ahead:
+    with mock.patch("os.cpu_count", return_value=1), Ahead(make, 5) as ahead:
       ahead.get(0, 0)
       self.assertNotEmpty(background())
       # While one is made and four wait.
@@ -127,7 +128,6 @@ class AheadTest(parameterized.TestCase):
     self.assertEmpty(background())
     self.assertLessEqual(len(self.made), 2)
 
-  @mock.patch("os.cpu_count", lambda: 3)
   def test_as_many_are_made_at_once_as_there_are_cores(self):
     together = threading.Barrier(3, timeout=PATIENCE)
 
@@ -136,7 +136,7 @@ class AheadTest(parameterized.TestCase):
         together.wait()
       return step, lesson
 
-    with Ahead(make, 4) as ahead:
+    with mock.patch("os.cpu_count", return_value=3), Ahead(make, 4) as ahead:
       ahead.get(0, 0)
       for step in (1, 2, 3):
         self.assertEqual(ahead._made[step, 0].result(PATIENCE), (step, 0))
