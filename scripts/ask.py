@@ -55,6 +55,14 @@ MEMORY_SIZE = flags.DEFINE_integer(
 SEED = flags.DEFINE_integer(
   "seed", 0, "What the labels and the order of the map are drawn from."
 )
+READINGS = flags.DEFINE_integer(
+  "readings",
+  8,
+  "For a route: how often the network is told the map, each time under other "
+  "labels and in another order; moves are decided by the mean of their "
+  "chances.",
+  lower_bound=1,
+)
 FAMILY = flags.DEFINE_string(
   "family", "tree", "Family to ask about: tree, or a CSV or GEDCOM file."
 )
@@ -128,6 +136,8 @@ def main(argv: Sequence[str]) -> None:
   place = cities.load(usual if MAP.value is None else MAP.value)
   steps = [*THEN.value, *argv]
   if TO.value is None:
+    if flags.FLAGS["readings"].present:
+      raise ValueError("--readings is for a route: give --to.")
     _walk(place, steps)
   elif steps:
     raise ValueError("Give --then for a walk or --to for a route, not both.")
@@ -147,9 +157,10 @@ def _route(place: underground.Map, to: str) -> None:
     source,
     destination,
     memory_size=MEMORY_SIZE.value,
+    readings=READINGS.value,
     seed=SEED.value,
   )
-  _say_map(place, route.slots)
+  _say_map(place, route.slots, READINGS.value)
   print(ask_route.in_words(place, route, destination))
   if not PICTURE.value:
     return
@@ -161,10 +172,11 @@ def _route(place: underground.Map, to: str) -> None:
     print(f"Drawn in {PICTURE.value}.")
 
 
-def _say_map(place: underground.Map, slots: int) -> None:
+def _say_map(place: underground.Map, slots: int, readings: int = 1) -> None:
+  often = f", read {readings} times" if readings > 1 else ""
   print(
     f"{place.name}: {len(place.nodes)} stations, {len(place.edges)} edges, "
-    f"{slots} slots of memory"
+    f"{slots} slots of memory{often}"
   )
 
 

@@ -3,6 +3,7 @@
 `scripts.ask` calls this for ``--from`` with ``--to``.
 """
 
+import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ def plan(
   destination: int,
   *,
   memory_size: int | None,
+  readings: int,
   seed: int,
 ) -> Route:
   """Lets a network find its way.
@@ -71,6 +73,8 @@ def plan(
     source: Station to start from, an index.
     destination: Station to go to.
     memory_size: Slots; chosen to suffice if None.
+    readings: How often the map is told, each time under other labels and in
+      another order; moves are decided by the mean of their chances.
     seed: What labels and order of the map are drawn from.
 
   Returns:
@@ -82,7 +86,7 @@ def plan(
   rng = np.random.default_rng(seed)
   task = config.make_task()
   assert isinstance(task, ShortestPath)
-  drawn = graphs.labelled_copies(rng, place.edges, 1)
+  drawn = graphs.labelled_copies(rng, place.edges, readings)
   between = routes.distances(drawn)
   if source == destination:
     raise ValueError(f"{place.nodes[source]} is where you are already.")
@@ -91,12 +95,13 @@ def plan(
       f"On the map {place.name} nothing leads from {place.nodes[source]} to "
       f"{place.nodes[destination]}."
     )
-  pairs = np.array([[[source, destination]]])
+  pairs = np.array([[[source, destination]]] * readings)
   episodes = task.encode(rng, drawn, between, pairs)
   if memory_size is None:
     check_memory_size(config, place.name, len(place.edges))
     memory_size = safe_memory_size(config, len(episodes.inputs))
-  evaluate = training.make_evaluate(config.model, task.test_objective)
+  goal = dataclasses.replace(task.test_objective, readings=readings)
+  evaluate = training.make_evaluate(config.model, goal)
   moves, _ = evaluate(params, episodes, memory_size)
   moves = jax.device_get(moves)
   by_node = _edges_by_node(place)

@@ -61,6 +61,14 @@ EVERY_LENGTH = flags.DEFINE_bool(
   False,
   "For shortest_path: a row for each length that the map's paths have.",
 )
+READINGS = flags.DEFINE_integer(
+  "readings",
+  1,
+  "For shortest_path with a --map: how often the map is told, each time under "
+  "other labels and in another order; moves are decided by the mean of their "
+  "chances.",
+  lower_bound=1,
+)
 FAMILY = flags.DEFINE_string(
   "family", None, "Family to ask inference about: tree, or a CSV or .ged file."
 )
@@ -107,6 +115,8 @@ def main(argv: Sequence[str]) -> None:
     )
   if EVERY_LENGTH.value and (place is None or config.task != "shortest_path"):
     raise ValueError("--every_length is for shortest_path with a --map.")
+  if READINGS.value > 1 and (place is None or config.task != "shortest_path"):
+    raise ValueError("--readings is for shortest_path with a --map.")
   network = Network(config, params, task)
   device = jax.devices()[0].device_kind
   if family is not None:
@@ -153,6 +163,7 @@ class Network(NamedTuple):
       batch_size=EVAL_BATCH_SIZE.value,
       seed=EVAL_SEED.value,
       memory_size=MEMORY_SIZE.value,
+      readings=READINGS.value,
     )
 
 
@@ -228,7 +239,7 @@ def _routes(network: Network, place: underground.Map) -> list[Found]:
     pairs = route_pairs(between, length, EVAL_SEED.value)
     episodes = min(len(pairs), EPISODES.value)
     sampler = route_sampler(
-      cast(ShortestPath, network.task), place.edges, pairs
+      cast(ShortestPath, network.task), place.edges, pairs, READINGS.value
     )
     by_chance = float(chance[between == length].mean())
     found.append(
@@ -239,11 +250,13 @@ def _routes(network: Network, place: underground.Map) -> list[Found]:
           "path_length": length,
           "pairs": len(pairs),
           "by_chance": by_chance,
+          "readings": READINGS.value,
         },
         {
           "steps": str(length),
           "pairs": str(len(pairs)),
           "by chance": f"{by_chance:.2%}",
+          "readings": str(READINGS.value),
         },
         episodes,
         network.measure(sampler, episodes),

@@ -16,6 +16,7 @@ from dnc_jax.losses import Batch
 from scripts.saved import RunConfig
 from tasks import graphs, routes, traversal
 from tasks.base import InteractiveTask, Task
+from tasks.route_environment import RouteEnvironment
 from tasks.shortest_path import ShortestPath
 
 # Slots for each step. With one, a network overwrites what it still needs; many
@@ -60,6 +61,7 @@ def measure(
   batch_size: int,
   seed: int,
   memory_size: int | None,
+  readings: int = 1,
 ) -> Measured:
   """Measures a network.
 
@@ -72,27 +74,35 @@ def measure(
     batch_size: Sequences at a time.
     seed: What they are drawn from, batch by batch.
     memory_size: Slots; chosen to suffice if None.
+    readings: How often the sampler tells each sequence, one after the other;
+      the network decides by all of them (`route_environment`). So many fewer
+      sequences are measured at a time.
 
   Returns:
     The measurements.
   """
   began = time.monotonic()
-  evaluate = training.make_evaluate(config.model, task.test_objective)
+  goal = task.test_objective
+  if readings > 1:
+    assert isinstance(goal, RouteEnvironment)
+    goal = dataclasses.replace(goal, readings=readings)
+  evaluate = training.make_evaluate(config.model, goal)
   right, count, losses, summaries = [], [], [], []
   picture = ""
-  batch_size = min(batch_size, episodes)
+  batch_size = min(max(batch_size // readings, 1), episodes)
   for index in range(math.ceil(episodes / batch_size)):
     rng = np.random.default_rng([seed, index])
     batch = sample(rng, index * batch_size, batch_size)
     if memory_size is None:
       memory_size = safe_memory_size(config, len(batch.inputs))
     answer, scores = evaluate(params, batch, memory_size)
-    right.append(np.asarray(scores.right))
-    count.append(np.asarray(scores.count))
+    right.append(np.asarray(scores.right)[::readings])
+    count.append(np.asarray(scores.count)[::readings])
     losses.append(float(scores.loss))
     answer = jax.device_get(answer)
     if isinstance(task, InteractiveTask):
-      summaries.append(task.summary(cast(Episodes, batch), answer))
+      told = task.summary(cast(Episodes, batch), answer)
+      summaries.append({name: x[::readings] for name, x in told.items()})
     if not picture:
       picture = task.render(batch, answer)
   rights = np.concatenate(right)[:episodes]
@@ -194,7 +204,7 @@ def route_pairs(between: np.ndarray, length: int, seed: int) -> np.ndarray:
 
 
 def route_sampler(
-  task: ShortestPath, edges: np.ndarray, pairs: np.ndarray
+  task: ShortestPath, edges: np.ndarray, pairs: np.ndarray, readings: int = 1
 ) -> Sampler:
   """Returns what draws routes over a map, labelled anew each time.
 
@@ -203,13 +213,15 @@ def route_sampler(
     edges: The map's, as `graphs.labelled_copies` takes them.
     pairs: Source and destination of each, one after the other; the first again
       after the last. Shape ``[P, 2]``.
+    readings: How often to draw each.
   """
 
   def sample(rng: np.random.Generator, first: int, batch_size: int) -> Episodes:
-    drawn = graphs.labelled_copies(rng, edges, batch_size)
+    drawn = graphs.labelled_copies(rng, edges, batch_size * readings)
     between = routes.distances(jax.tree.map(lambda x: x[:1], drawn))
     chosen = pairs[(first + np.arange(batch_size)) % len(pairs)]
-    between = np.broadcast_to(between, (batch_size, *between.shape[1:]))
+    chosen = np.repeat(chosen, readings, axis=0)
+    between = np.broadcast_to(between, (len(chosen), *between.shape[1:]))
     longest = between[0][pairs[:, 0], pairs[:, 1]].max() + task.extra_steps
     told = len(edges) + 1 + int(task.planning(np.array(len(edges))))
     return task.encode(

@@ -5,6 +5,9 @@ at, so that every move is along an edge:
 
     p(k) ∝ exp Σ_d logit[d, digit d of triple k]
 
+Several readings of one graph, each under labels and in an order of its own, can
+decide together: p(k) is then their mean.
+
 Shapes: T steps, B episodes, Q queries of each, N nodes at most, K edges at most
 that leave a node.
 """
@@ -107,11 +110,31 @@ class RouteEnvironment:
     planner_fraction: β, how likely the planner moves and not the network.
     target: Which first steps are right, as `ShortestPath.target`.
     slack: Steps that an episode may be too long by and still count as right.
+    readings: Episodes, one after the other in the batch, that are readings of
+      one graph and one query and move together, by the mean of their chances;
+      at least 1. The batch must be a multiple of it. The paper's networks read
+      a graph once.
   """
 
   planner_fraction: float = 0.0
   target: str = "all"
   slack: int = 0
+  readings: int = 1
+
+  def __post_init__(self):
+    """Checks the fields.
+
+    Raises:
+      ValueError: There are no readings, or several, and a planner that would
+        move them apart.
+    """
+    if self.readings < 1:
+      raise ValueError(f"readings must be at least 1, got {self.readings}.")
+    if self.readings > 1 and self.planner_fraction:
+      raise ValueError(
+        f"With readings={self.readings} the network alone may move; "
+        f"planner_fraction must be 0, got {self.planner_fraction}."
+      )
 
   def start(self, world: World) -> WalkState:
     """Returns the state before the first step: at no query yet."""
@@ -167,8 +190,9 @@ class RouteEnvironment:
     best = legal & (there == here[:, None] - 1)
 
     scores = jnp.einsum("bko,bo->bk", triples, logits)
-    log_chances = jax.nn.log_softmax(jnp.where(legal, scores, _NEVER))
-    choice = jnp.where(legal, scores, _NEVER).argmax(axis=-1)
+    scores = self._together(jnp.where(legal, scores, _NEVER))
+    log_chances = jax.nn.log_softmax(scores)
+    choice = scores.argmax(axis=-1)
     planned = best.argmax(axis=-1)
     moving = asked & going
     edge = jnp.where(coins < self.planner_fraction, planned, choice)
@@ -208,6 +232,15 @@ class RouteEnvironment:
       right=jnp.where(cost <= self.slack, count, right),
       count=count,
     )
+
+  def _together(self, scores: jax.Array) -> jax.Array:
+    """Returns scores that all readings of a graph share, shape ``[B, K]``."""
+    if self.readings == 1:
+      return scores
+    log_chances = jax.nn.log_softmax(scores)
+    each = log_chances.reshape(-1, self.readings, scores.shape[-1])
+    total = jax.nn.logsumexp(each, axis=1)  # The mean, but for a constant.
+    return jnp.repeat(total, self.readings, axis=0)
 
   def _loss(
     self, log_chances: jax.Array, best: jax.Array, planned: jax.Array

@@ -49,6 +49,12 @@ class RoutesTest(ScriptTestCase):
     self.assertBetween(result["accuracy"], 0, 1)
     self.assertBetween(result["arrived"], result["accuracy"], 1)
 
+    self.assertEqual(result["readings"], 1)
+
+    result = self.measured(*town, "--path_length=3", "--readings=4")
+    self.assertEqual((result["episodes"], result["readings"]), (3, 4))
+    self.assertBetween(result["accuracy"], 0, 1)
+
     stdout = self.run_script(
       "evaluate", *town, "--path_length=1", "--every_length"
     )
@@ -65,14 +71,17 @@ class RoutesTest(ScriptTestCase):
       "--memory_size=16",
     )
     told = self.run_script(*ask, "--to=Gamma", "--picture=way.png")
-    self.assertIn("town.csv: 5 stations, 6 edges, 16 slots of memory", told)
+    self.assertIn(
+      "town.csv: 5 stations, 6 edges, 16 slots of memory, read 8", told
+    )
     # There is but one way to go.
     self.assertIn("Alpha to Gamma, as the network goes: 2 steps; there", told)
     self.assertIn("\n  Alpha - Red E - Beta  (100.0% sure)\n", told)
     picture = (self.folder / "way.png").read_bytes()
     self.assertStartsWith(picture, b"\x89PNG")
-    told = self.run_script(*ask, "--to=Gamma", "--picture=")
+    told = self.run_script(*ask, "--to=Gamma", "--picture=", "--readings=1")
     self.assertNotIn("Drawn", told)
+    self.assertIn("16 slots of memory\n", told)
 
   @parameterized.parameters(
     (("--to=Alpa",), "no station 'Alpa'.*Nearest: Alpha"),
@@ -80,6 +89,7 @@ class RoutesTest(ScriptTestCase):
     (("--to=Beta",), "where you are already"),
     (("--to=Alpha", "--then=Red E"), "not both"),
     (("--to=Alpha", "--pretrained=traversal"), "Give only one"),
+    (("--then=Red E", "--readings=2"), "--readings is for a route"),
   )
   def test_ask_refuses(self, flags, pattern):
     self.run_script("train", *TRAIN, "--num_training_iterations=1")
@@ -101,6 +111,9 @@ class RoutesTest(ScriptTestCase):
     )
     self.check_refusal(
       "--every_length is for", "evaluate", *ways[:2], "--every_length"
+    )
+    self.check_refusal(
+      "--readings is for", "evaluate", *ways[:2], "--readings=2"
     )
     self.check_refusal(
       "planner_fraction must be from 0 to 1, got 2",
