@@ -53,7 +53,7 @@ def lead(link: jax.Array, heads: jax.Array) -> _Arrays:
     L wʳ and Lᵀ wʳ, each of shape ``[..., R, N]``.
   """
   return (
-    jnp.einsum("...ij,...rj->...ri", link, heads),
+    _times_heads(link, heads),
     jnp.einsum("...ri,...ij->...rj", heads, link),
   )
 
@@ -79,19 +79,15 @@ def step(
     Links, ``[B, H, N, N]``, and directional weights, forward and backward, each
     ``[B, R, H, N]``.
   """
-  *leading, num_slots = write_weights.shape
-  heads = jnp.repeat(prev_read_weights[:, None], leading[1], axis=1)
+  num_writes = write_weights.shape[1]
+  heads = jnp.repeat(prev_read_weights[:, None], num_writes, axis=1)
   function = _step_without_gradient if stop_gradient else _step
-  flat = [
-    x.reshape(-1, *x.shape[2:])
-    for x in (prev_link, prev_precedence_weights, write_weights, heads)
-  ]
-  new, forward, backward = function(*flat)
-  directions = [
-    jnp.swapaxes(x.reshape(*leading, -1, num_slots), 1, 2)
-    for x in checkpoint_name((forward, backward), DIRECTIONS)
-  ]
-  return new.reshape(prev_link.shape), *directions
+  # Not as one axis of matrices: XLA would copy them all for a layout's sake.
+  new, *directions = function(
+    prev_link, prev_precedence_weights, write_weights, heads
+  )
+  directions = checkpoint_name(directions, DIRECTIONS)
+  return new, *(jnp.swapaxes(x, 1, 2) for x in directions)
 
 
 def _forward(
@@ -192,9 +188,18 @@ def _of_heads(
   link: jax.Array, of_forward: jax.Array, of_backward: jax.Array
 ) -> jax.Array:
   """Returns the gradient of the read weights that `lead` was given."""
-  return jnp.einsum("...ri,...ij->...rj", of_forward, link) + jnp.einsum(
-    "...ij,...rj->...ri", link, of_backward
-  )
+  ahead = jnp.einsum("...ri,...ij->...rj", of_forward, link)
+  return ahead + _times_heads(link, of_backward)
+
+
+def _times_heads(link: jax.Array, heads: jax.Array) -> jax.Array:
+  """Returns links times what each head has, ``[..., R, N]``.
+
+  With links as the left operand, which is read as it lies in memory; without a
+  barrier XLA would exchange the operands to turn nothing (`_linear`).
+  """
+  product = jnp.einsum("...ij,...rj->...ir", link, heads)
+  return jnp.swapaxes(jax.lax.optimization_barrier(product), -1, -2)
 
 
 def _after(
