@@ -127,6 +127,8 @@ def find_network(task: str) -> tuple[RunConfig, hk.Params]:
 
 def main(argv: Sequence[str]) -> None:
   """Asks as the flags say."""
+  if flags.FLAGS["readings"].present and TO.value is None:
+    raise ValueError("--readings is for a route: give --to.")
   if WHO.value is not None or flags.FLAGS["family"].present:
     _ask_family()
     return
@@ -136,8 +138,6 @@ def main(argv: Sequence[str]) -> None:
   place = cities.load(usual if MAP.value is None else MAP.value)
   steps = [*THEN.value, *argv]
   if TO.value is None:
-    if flags.FLAGS["readings"].present:
-      raise ValueError("--readings is for a route: give --to.")
     _walk(place, steps)
   elif steps:
     raise ValueError("Give --then for a walk or --to for a route, not both.")

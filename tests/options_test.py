@@ -58,7 +58,7 @@ def loss_and_gradients(config, seed=0):
   key = jax.random.key(seed) if config.bypass_dropout else None
 
   def loss(params):
-    _, scores = training._attempt(config, losses.bits, params, batch(), key)
+    _, scores, _ = training._attempt(config, losses.bits, params, batch(), key)
     return scores.loss
 
   return jax.jit(jax.value_and_grad(loss))(params)
