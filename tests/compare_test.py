@@ -55,22 +55,22 @@ class CompareTest(ScriptTestCase):
     self.assertEqual([x["setting"] for x in rows], ["Links", "no links"])
     self.assertEqual([x["updates"] for x in rows], ["4", "4"])
 
-    # One more seed: what is done is left as it is, and so it is told.
-    before = {
-      path: path.stat().st_mtime_ns for path in root.glob("*/0/metrics.csv")
-    }
-    again = self.run_script("compare", self.write(seeds=2))
-    self.assertIn("4 of 4", again)
-    for path, changed in before.items():
-      self.assertEqual(path.stat().st_mtime_ns, changed)
-    self.assertIn("| Links | 2 | ", (root / "results.md").read_text())
+    # One more seed: what is done is left as it is, and so it is told. An
+    # evaluation that is no longer asked for is no longer told.
+    done = root / "links" / "0" / "metrics.csv"
+    before = done.stat().st_mtime_ns
+    more = {"settings": {"Links": {}}, "seeds": 2, "evaluations": {}}
+    again = self.run_script("compare", self.write(**more))
+    self.assertIn("2 of 2", again)
+    self.assertEqual(done.stat().st_mtime_ns, before)
+    table = (root / "results.md").read_text()
+    self.assertIn("| Links | 2 | ", table)
+    self.assertNotIn("8 slots", table)
 
-    # An evaluation that is no longer asked for is no longer told.
-    self.run_script("compare", self.write(seeds=2, evaluations={}))
-    self.assertNotIn("8 slots", (root / "results.md").read_text())
-
-  def test_a_stop_and_going_on(self):
+  def test_together_with_a_stop_and_going_on(self):
     same = {
+      "seeds": 2,
+      "together": True,
       # Too hard to be learned meanwhile.
       "settings": {"one": {"num_bits": 8, "max_length": 9}},
       "report_interval": 1,
@@ -92,29 +92,22 @@ class CompareTest(ScriptTestCase):
     self.run_script("compare", self.write(updates=updates, **same))
     rows = metrics.read_text().splitlines()
     self.assertEqual(rows[: len(first)], first)
-    self.assertLen(rows, updates + 1)
-
-  def test_ends_when_learned(self):
-    self.run_script(
-      "compare", self.write(settings={"one": {}}, threshold=0.0, evaluations={})
-    )
-    root = self.folder / "runs" / "small"
-    self.assertIn("| 1 of 1 | 2 | ", (root / "results.md").read_text())
-
-  def test_together(self):
-    grid = {"settings": {"one": {}}, "seeds": 2, "together": True}
-    self.run_script("compare", self.write(**grid, updates=2))
-    root = self.folder / "runs" / "small" / "one"
-    told = self.run_script("compare", self.write(**grid))
-    self.assertIn("2 of 2", told)
     for seed in (0, 1):
-      folder = root / str(seed)
+      folder = self.folder / "runs" / "small" / "one" / str(seed)
       config = json.loads((folder / "config.json").read_text())
       self.assertEqual(config["seed"], seed)
-      self.assertLen((folder / "metrics.csv").read_text().splitlines(), 3)
-      notes = comparison.read_notes(folder)
-      self.assertGreater(notes["seconds"], 0)
-      self.assertIn("8 slots", notes["measured"])
+      rows = (folder / "metrics.csv").read_text().splitlines()
+      self.assertLen(rows, updates + 1)
+      self.assertGreater(comparison.read_notes(folder)["seconds"], 0)
+
+  def test_ends_when_learned_and_tells_what_fails(self):
+    wrong = {"wrong": {"episodes": 0}}
+    path = self.write(settings={"one": {}}, threshold=0.0, evaluations=wrong)
+    done = processes.run_script("compare", path, folder=self.folder)
+    root = self.folder / "runs" / "small"
+    self.assertIn("| 1 of 1 | 2 | ", (root / "results.md").read_text())
+    self.assertEqual(done.status, 1)
+    self.assertRegex(done.stderr, "1 runs failed: one, seed 0: .*episod")
 
   def test_a_search(self):
     search = {"learning_rate": [1e-9, 0.01], "num_bits": [1]}
@@ -162,12 +155,6 @@ class CompareTest(ScriptTestCase):
   def test_no_file_is_refused(self):
     self.check_refusal("Name the file", "compare")
     self.check_refusal("none.json cannot be read", "compare", "none.json")
-
-  def test_what_fails_is_told(self):
-    path = self.write(evaluations={"wrong": {"episodes": 0}})
-    done = processes.run_script("compare", path, folder=self.folder)
-    self.assertEqual(done.status, 1)
-    self.assertRegex(done.stderr, "2 runs failed: Links, seed 0: .*episod")
 
 
 class SummaryTest(absltest.TestCase):
