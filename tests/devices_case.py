@@ -103,8 +103,11 @@ def train(devices, *args):
   processes.run_module("train", args)
 
 
-def print_params(folder):
-  """Prints the bits of a run's newest checkpoint, in hexadecimal."""
-  _, params, step = restore_params(pathlib.Path(folder))
-  bits = [np.asarray(x).tobytes().hex() for x in jax.tree.leaves(params)]
-  print(json.dumps([step, bits]))
+def print_params(*folders):
+  """Prints the bits of each run's newest checkpoint, in hexadecimal."""
+  found = []
+  for folder in folders:
+    _, params, step = restore_params(pathlib.Path(folder))
+    bits = [np.asarray(x).tobytes().hex() for x in jax.tree.leaves(params)]
+    found.append([step, bits])
+  print(json.dumps(found))

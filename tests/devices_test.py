@@ -110,10 +110,9 @@ class ProcessesTest(ScriptTestCase):
     with (self.folder / folder / "metrics.csv").open() as file:
       return [float(row["loss"]) for row in csv.DictReader(file)]
 
-  def params(self, folder):
-    done = Child(
-      devices_case.print_params, str(self.folder / folder), folder=self.folder
-    ).wait()
+  def params(self, *folders):
+    paths = [str(self.folder / folder) for folder in folders]
+    done = Child(devices_case.print_params, *paths, folder=self.folder).wait()
     self.assertEqual(done.status, 0, done)
     return json.loads(done.stdout)
 
@@ -170,18 +169,17 @@ class ProcessesTest(ScriptTestCase):
     self.assertRegex(said, r"resuming from step [1-9]")
     if last > STEPS:
       self.train("two", steps, count=2, mesh=data)
-    self.assertEqual(self.params("broken"), self.params("two"))
+    broken, two = self.params("broken", "two")
+    self.assertEqual(broken, two)
     self.assertEqual(self.losses("broken"), self.losses("two"))
 
-    # And on by other numbers of processes.
-    for count, mesh in ((1, ()), (4, both)):
-      last += 1
-      steps = f"--num_training_iterations={last}"
-      said = self.train("two", steps, count=count, mesh=mesh)
-      self.assertIn(f"resuming from step {last - 1}", said)
-    self.train("one", steps)
+    # And on by other numbers of processes: more and fewer.
+    steps = f"--num_training_iterations={STEPS + 1}"
+    for folder, count, mesh in (("one", 2, data), ("four", 1, ())):
+      said = self.train(folder, steps, count=count, mesh=mesh)
+      self.assertIn(f"resuming from step {STEPS}", said)
     np.testing.assert_allclose(
-      self.losses("two"), self.losses("one"), rtol=1e-6
+      self.losses("four"), self.losses("one"), rtol=1e-6
     )
 
   def test_what_flags_must_say(self):
