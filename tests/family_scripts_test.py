@@ -1,6 +1,7 @@
 """Families from the command line: measured, asked about, and refused."""
 
 import json
+import shutil
 
 import numpy as np
 from absl.testing import absltest
@@ -30,9 +31,14 @@ FAMILY = (
 
 
 class FamilyScriptsTest(ScriptTestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.trained = cls.run_once("train", *KIN, "--num_training_iterations=2")
+
   def setUp(self):
     super().setUp()
-    self.run_script("train", *KIN, "--num_training_iterations=2")
+    shutil.copytree(self.trained / "kin", self.folder / "kin")
 
   def family(self, *flags):
     stdout = self.run_script(

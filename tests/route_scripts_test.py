@@ -1,6 +1,7 @@
 """Scripts for routes: to train, to measure on a map, to ask."""
 
 import json
+import shutil
 
 from absl.testing import absltest, parameterized
 
@@ -29,6 +30,11 @@ Echo,Delta,Blue,S
 
 
 class RoutesTest(ScriptTestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.trained = cls.run_once("train", *TRAIN, "--num_training_iterations=2")
+
   def setUp(self):
     super().setUp()
     (self.folder / "town.csv").write_text(TOWN)
@@ -92,7 +98,7 @@ class RoutesTest(ScriptTestCase):
     (("--then=Red E", "--readings=2"), "--readings is for a route"),
   )
   def test_ask_refuses(self, flags, pattern):
-    self.run_script("train", *TRAIN, "--num_training_iterations=1")
+    shutil.copytree(self.trained / "ways", self.folder / "ways")
     self.check_refusal(
       pattern,
       "ask",
@@ -100,7 +106,7 @@ class RoutesTest(ScriptTestCase):
     )
 
   def test_others_refuse(self):
-    self.run_script("train", *TRAIN, "--num_training_iterations=1")
+    shutil.copytree(self.trained / "ways", self.folder / "ways")
     ways = ("--task=shortest_path", "--checkpoint_dir=ways", "--map=town.csv")
     self.check_refusal(
       "path_length must be from 1 to 3 on the map town.csv, got 9",

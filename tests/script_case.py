@@ -3,6 +3,8 @@
 import hashlib
 import json
 import pathlib
+import shutil
+import tempfile
 
 from absl.testing import parameterized
 
@@ -23,6 +25,15 @@ class ScriptTestCase(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.folder = pathlib.Path(self.create_tempdir().full_path)
+
+  @classmethod
+  def run_once(cls, name, *flags):
+    """Returns a folder that a script was run in, for all tests of a class."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    cls.addClassCleanup(shutil.rmtree, folder)
+    done = processes.run_script(name, *flags, folder=folder)
+    assert (done.status, done.stderr) == (0, ""), done
+    return folder
 
   def run_script(self, name, *flags):
     done = processes.run_script(name, *flags, folder=self.folder)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 
 import jax
 import numpy as np
@@ -351,9 +352,14 @@ class RefusalTest(ScriptTestCase):
 class RunRefusalTest(ScriptTestCase):
   """What is refused with a run at hand, which must come to no harm."""
 
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.trained = cls.run_once("train", *COPY, "--num_training_iterations=2")
+
   def setUp(self):
     super().setUp()
-    self.run_script("train", *COPY, "--num_training_iterations=2")
+    shutil.copytree(self.trained / "copy", self.folder / "copy")
 
   def test_of_a_run(self):
     where = "--checkpoint_dir=copy"
