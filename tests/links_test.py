@@ -5,6 +5,7 @@ settled, and matrices are done with one at a time where a test says so.
 """
 
 import contextlib
+import functools
 from unittest import mock
 
 import haiku as hk
@@ -43,7 +44,7 @@ def operands():
   )
   link, last = jnp.zeros((B, H, N, N)), jnp.zeros((B, H, N))
   for write_weights in 0.9 * writes[:-1]:
-    link = plain(link, last, write_weights, reads)[0]
+    link = jax.jit(plain)(link, last, write_weights, reads)[0]
     last = addressing.precedence_weights(last, write_weights)
   return link, last, 0.9 * writes[-1], reads
 
@@ -93,7 +94,9 @@ class StepTest(Float64TestCase):
       ours = jax.jit(jax.grad(weighted(_links.step, self.weights), range(4)))(
         *self.operands
       )
-    theirs = jax.grad(weighted(plain, self.weights), range(4))(*self.operands)
+    theirs = jax.jit(jax.grad(weighted(plain, self.weights), range(4)))(
+      *self.operands
+    )
     self.assert_same(ours, theirs)
 
   def test_one_by_one_is_one_by_one(self):
@@ -118,7 +121,7 @@ class StepTest(Float64TestCase):
       ours = jax.jit(jax.grad(weighted(stopped, self.weights), range(4)))(
         *self.operands
       )
-    theirs = jax.grad(weighted(expected, self.weights), range(4))(
+    theirs = jax.jit(jax.grad(weighted(expected, self.weights), range(4)))(
       *self.operands
     )
     self.assert_same(ours[3:], theirs[3:])
@@ -132,7 +135,9 @@ class StepTest(Float64TestCase):
       rng = np.random.default_rng(2)
       way = tuple(jnp.asarray(rng.normal(size=x.shape)) for x in self.operands)
       ours, theirs = (
-        jax.jvp(jax.grad(x, range(4)), self.operands, way)[1]
+        jax.jit(functools.partial(jax.jvp, jax.grad(x, range(4))))(
+          self.operands, way
+        )[1]
         for x in (loss, reference)
       )
     for x, y in zip(ours, theirs, strict=True):
@@ -155,7 +160,8 @@ class LinkTest(Float64TestCase):
     given = link, last, writes
     values = ours(*given), theirs(*given)
     gradients = (
-      jax.grad(weighted(x, weights), range(3))(*given) for x in (ours, theirs)
+      jax.jit(jax.grad(weighted(x, weights), range(3)))(*given)
+      for x in (ours, theirs)
     )
     for found, expected in (values, tuple(gradients)):
       for x, y in zip(found, expected, strict=True):
@@ -205,7 +211,7 @@ class BFloat16Test(parameterized.TestCase):
       return sum(jnp.sum(jnp.sin(x)) for x in parts)
 
     with apart() if one_by_one else contextlib.nullcontext():
-      gradients = jax.grad(total, (0, 1))(writes, reads)
+      gradients = jax.jit(jax.grad(total, (0, 1)))(writes, reads)
       return jax.jit(run.apply)({}, writes, reads), gradients
 
   @parameterized.parameters(False, True)
