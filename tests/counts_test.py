@@ -78,18 +78,18 @@ class OperationsTest(parameterized.TestCase):
 
   @parameterized.parameters(*costs.CORES)
   def test_every_core_can_be_counted(self, core):
+    (cell,) = benchmark.cells(
+      [core], [16], [1], 2, hidden_size=8, word_size=4, num_reads=2
+    )
+    network = training.make_forward(cell.config)
+    params = jax.eval_shape(
+      network.init, jax.random.key(0), np.zeros([1, 1, costs.NUM_BITS])
+    )
     found = []
     for num_steps in (4, 8, 12):
-      (cell,) = benchmark.cells(
-        [core], [16], [num_steps], 2, hidden_size=8, word_size=4, num_reads=2
-      )
-      network = training.make_forward(cell.config)
-      params = jax.eval_shape(
-        network.init, jax.random.key(0), np.zeros([1, 1, costs.NUM_BITS])
-      )
       batch = costs.random_batch(num_steps, 2)
 
-      def loss(params, batch=batch, network=network):
+      def loss(params, batch=batch):
         logits = network.apply(params, batch.inputs)
         return losses.bits(logits, batch.targets, batch.mask).loss
 

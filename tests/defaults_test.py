@@ -26,9 +26,9 @@ class DefaultsTest(parameterized.TestCase):
 
     network = transform(step)
     inputs = jnp.ones([2, 4, 5])
-    params = network.init(jax.random.key(0), inputs)
+    params = jax.jit(network.init)(jax.random.key(0), inputs)
     self.assertContainsSubset([f"{name}/output_linear", module], params)
-    outputs = network.apply(params, inputs)
+    outputs = jax.jit(network.apply)(params, inputs)
     self.assertEqual(outputs.shape, (2, 3))
     self.assertGreater(np.std(outputs), 0)
 

@@ -59,9 +59,8 @@ def episodes(seed=0):
 
 
 def params_of(model):
-  return training.make_forward(model).init(
-    jax.random.key(0), jnp.zeros([1, 1, I])
-  )
+  init = jax.jit(training.make_forward(model).init)
+  return init(jax.random.key(0), jnp.zeros([1, 1, I]))
 
 
 CONFIGS = (
@@ -75,7 +74,7 @@ class RolloutTest(parameterized.TestCase):
   @parameterized.named_parameters(*CONFIGS)
   def test_parameters_are_the_cores(self, model):
     rollout = training.make_rollout(model, Echo())
-    params = rollout.init(jax.random.key(0), episodes())
+    params = jax.eval_shape(rollout.init, jax.random.key(0), episodes())
     expected = jax.tree.map(jnp.shape, params_of(model))
     self.assertEqual(jax.tree.map(jnp.shape, params), expected)
 
@@ -88,14 +87,14 @@ class RolloutTest(parameterized.TestCase):
 
     start = hk.transform(lambda: make_core(model).initial_state(B))
     core = hk.without_apply_rng(hk.transform(step))
-    apply = jax.jit(core.apply)
+    apply, act = jax.jit(core.apply), jax.jit(environment.act)
     state = start.apply({}, None)
     world = environment.start(batch.world)
     expected = []
     for inputs, mask, coins in zip(*batch[:3], strict=True):
       heard = environment.hear(world, jnp.asarray(inputs), mask)
       logits, state = apply(params, heard, state)
-      world, outcome = environment.act(batch.world, world, logits, mask, coins)
+      world, outcome = act(batch.world, world, logits, mask, coins)
       expected.append((logits, outcome["move"]))
     rollout = training.make_rollout(model, environment)
     logits, outcomes = jax.jit(rollout.apply)(params, batch)
@@ -104,7 +103,8 @@ class RolloutTest(parameterized.TestCase):
     ):
       np.testing.assert_allclose(found, np.stack(wanted), rtol=1e-4, atol=1e-5)
     # Moves were heard: without them the answers are others.
-    deaf = training.make_forward(model).apply(params, batch.inputs)
+    forward = training.make_forward(model)
+    deaf = jax.jit(forward.apply)(params, batch.inputs)
     self.assertGreater(np.abs(np.asarray(deaf - logits)).max(), 1e-3)
 
   def test_any_core_acts(self):
@@ -115,7 +115,7 @@ class RolloutTest(parameterized.TestCase):
       )[0]
 
     transformed = hk.without_apply_rng(hk.transform(rollout))
-    params = transformed.init(jax.random.key(0), episodes())
+    params = jax.jit(transformed.init)(jax.random.key(0), episodes())
     logits, outcomes = jax.jit(transformed.apply)(params, episodes())
     self.assertEqual(logits.shape, (T, B, O))
     self.assertEqual(outcomes["error"].shape, (T, B))
@@ -147,10 +147,15 @@ class TrainingTest(absltest.TestCase):
       return Echo().scores(rollout.apply(params, episodes())[1]).loss
 
     params = params_of(small)
-    expected = jax.grad(loss)(params, small)
+
+    def gradient(*options):
+      # A function of its own each time, so that it is traced anew.
+      return jax.jit(jax.grad(lambda x: loss(x, small, *options)))(params)
+
+    expected = gradient()
     with mock.patch.object(backward, "is_small", return_value=False):
-      found = jax.grad(loss)(params, small)
-    in_chunks = jax.grad(loss)(params, small, 4)
+      found = gradient()
+    in_chunks = gradient(4)
     for other in (found, in_chunks):
       for a, b in zip(*map(jax.tree.leaves, (other, expected)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)

@@ -62,9 +62,9 @@ class ReferenceTest(Float64TestCase):
     inputs = rng.normal(size=(T, B, HIDDEN))
     params = jax.tree.map(
       lambda x: rng.normal(size=x.shape),
-      network.init(jax.random.key(0), inputs),
+      jax.eval_shape(network.init, jax.random.key(0), inputs),
     )
-    words, states = network.apply(params, inputs)
+    words, states = jax.jit(network.apply)(params, inputs)
     linear = params["mann_access/interface"]
     interface = inputs @ linear["w"] + linear["b"]
     for row in range(B):
@@ -100,9 +100,9 @@ class LeastUsedTest(absltest.TestCase):
 
     network = transform(unroll)
     inputs = np.random.default_rng(0).normal(size=(4, 1, 3)).astype(np.float32)
-    params = network.init(jax.random.key(0), inputs)
+    params = jax.jit(network.init)(jax.random.key(0), inputs)
     params["mann_access/interface"]["b"] = jnp.array([0.0, 0.0, -50.0])
-    states = network.apply(params, inputs)
+    states = jax.jit(network.apply)(params, inputs)
     self.assertEqual(
       sorted(states.write_weights[:, 0, 0].argmax(axis=-1).tolist()),
       [0, 1, 2, 3],

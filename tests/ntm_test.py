@@ -107,9 +107,9 @@ class ReferenceTest(Float64TestCase):
     inputs = rng.normal(size=(T, B, HIDDEN))
     params = jax.tree.map(
       lambda x: rng.normal(size=x.shape),
-      network.init(jax.random.key(0), inputs),
+      jax.eval_shape(network.init, jax.random.key(0), inputs),
     )
-    words, states = network.apply(params, inputs)
+    words, states = jax.jit(network.apply)(params, inputs)
     linear = params["ntm_access/interface"]
     interface = inputs @ linear["w"] + linear["b"]
     first = transform(
@@ -183,15 +183,16 @@ class InitialMemoryTest(absltest.TestCase):
     network = transform(forward)
     inputs = np.random.default_rng(0).normal(size=(3, 2, 5)).astype(np.float32)
     resets = np.zeros((3, 2), bool)
-    params = network.init(jax.random.key(0), inputs, resets)
-    gradient = jax.grad(
-      lambda p: jnp.sum(network.apply(p, inputs, resets)[0] ** 2)
+    params = jax.jit(network.init)(jax.random.key(0), inputs, resets)
+    apply = jax.jit(network.apply)
+    gradient = jax.jit(
+      jax.grad(lambda p: jnp.sum(apply(p, inputs, resets)[0] ** 2))
     )(params)
     self.assertGreater(abs(gradient["ntm_access"]["initial_word"]).max(), 0)
     # After a reset at the last step, that step is like a first one.
     resets[2] = True
-    last = network.apply(params, inputs, resets)[0][2]
-    alone = network.apply(params, inputs[2:], resets[:1])[0][0]
+    last = apply(params, inputs, resets)[0][2]
+    alone = apply(params, inputs[2:], resets[:1])[0][0]
     np.testing.assert_allclose(last, alone, rtol=1e-5, atol=1e-6)
 
 

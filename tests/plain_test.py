@@ -48,7 +48,9 @@ class ForwardTest(Float64TestCase):
   def test_logits_and_gradients_are_the_librarys(self, config, num_steps):
     batch = float64(costs.random_batch(num_steps, 3)._replace(lesson=()))
     network = training.make_forward(config)
-    params = larger(network.init(jax.random.key(0), batch.inputs))
+    params = larger(
+      jax.eval_shape(network.init, jax.random.key(0), batch.inputs)
+    )
 
     def loss(params, forward):
       logits = forward(params, batch.inputs)

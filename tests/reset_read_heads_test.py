@@ -56,7 +56,7 @@ class ResetReadHeadsTest(parameterized.TestCase):
         return core(inputs, core.initial_state(3))[1].access_state
 
       run = hk.without_apply_rng(hk.transform(step))
-      return run.apply(params, np.ones((3, 7), np.float32))
+      return jax.jit(run.apply)(params, np.ones((3, 7), np.float32))
 
     then, now = first(params), first(reset)
     np.testing.assert_array_equal(now.memory, then.memory)
@@ -78,7 +78,7 @@ class ResetReadHeadsTest(parameterized.TestCase):
         return core(inputs, state)[1].access_state.read_weights
 
       run = hk.without_apply_rng(hk.transform(step))
-      return run.apply(params, np.ones((3, 7), np.float32))
+      return jax.jit(run.apply)(params, np.ones((3, 7), np.float32))
 
     moved = abs(first(reset) - first(params)).max(axis=(0, 2))
     self.assertEqual(moved[kept], 0)
