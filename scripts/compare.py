@@ -106,9 +106,9 @@ def main(argv: Sequence[str]) -> int:
   comparison.blank_page()  # Now, if it cannot be drawn, and not hours later.
   stop = Stop()
   with tempfile.TemporaryDirectory() as compiled:
-    # What one seed compiles the others find. Not kept: another machine might
-    # not be able to run it.
-    grid.environment["JAX_COMPILATION_CACHE_DIR"] = compiled
+    # What one seed compiles the others find. Not kept, unless the environment
+    # says where: another machine might not be able to run it.
+    grid.environment.setdefault("JAX_COMPILATION_CACHE_DIR", compiled)
     grid.run(grid.searches, stop)
     jobs = grid.jobs()
     if stop.signal is None:
