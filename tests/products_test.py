@@ -50,7 +50,7 @@ class ProductsTest(Float64TestCase):
     loss, plain = self._losses(product, equation)
     actual = jax.jit(jax.grad(loss, (0, 1)))(*operands)
     for ours, theirs in zip(
-      actual, jax.grad(plain, (0, 1))(*operands), strict=True
+      actual, jax.jit(jax.grad(plain, (0, 1)))(*operands), strict=True
     ):
       self.assertEqual(ours.shape, theirs.shape)
       np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
@@ -61,7 +61,7 @@ class ProductsTest(Float64TestCase):
   ):
     operands = self._operands(first, second, (jnp.bfloat16, np.float32))
     loss, _ = self._losses(product, equation)
-    of_first, of_second = jax.grad(loss, (0, 1))(*operands)
+    of_first, of_second = jax.jit(jax.grad(loss, (0, 1)))(*operands)
     self.assertEqual(of_first.dtype, jnp.bfloat16)
     self.assertEqual(of_second.dtype, jnp.float32)
 
@@ -71,7 +71,9 @@ class ProductsTest(Float64TestCase):
     loss, _ = self._losses(product, equation)
     gradient = jax.grad(loss, (0, 1))
     for ours, theirs in zip(
-      jax.vmap(gradient)(*operands), gradient(*operands), strict=True
+      jax.jit(jax.vmap(gradient))(*operands),
+      jax.jit(gradient)(*operands),
+      strict=True,
     ):
       np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
 
@@ -81,7 +83,9 @@ class ProductsTest(Float64TestCase):
     directions = self._operands(first, second)
     loss, plain = self._losses(product, equation)
     ours, theirs = (
-      jax.jvp(jax.grad(f, (0, 1)), operands, directions)[1]
+      jax.jit(functools.partial(jax.jvp, jax.grad(f, (0, 1))))(
+        operands, directions
+      )[1]
       for f in (loss, plain)
     )
     for mine, other in zip(ours, theirs, strict=True):

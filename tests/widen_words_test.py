@@ -41,8 +41,12 @@ class WidenWordsTest(parameterized.TestCase):
   def outputs(self, config: ModelConfig, params: hk.Params) -> np.ndarray:
     return np.asarray(training.make_forward(config).apply(params, self.inputs))
 
-  @parameterized.product(
-    links=["dense", "off"], content_mask=[False, True], num_writes=[1, 2]
+  # Every two of these values are together in one.
+  @parameterized.parameters(
+    {"links": "dense", "content_mask": False, "num_writes": 1},
+    {"links": "dense", "content_mask": True, "num_writes": 2},
+    {"links": "off", "content_mask": False, "num_writes": 2},
+    {"links": "off", "content_mask": True, "num_writes": 1},
   )
   def test_knows_what_it_knew(self, **options):
     config = dataclasses.replace(CONFIG, **options)

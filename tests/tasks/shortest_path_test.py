@@ -27,12 +27,13 @@ def walk(environment, batch, policy):
     policy: From all that was heard so far to logits.
   """
   state, heard, outcomes = environment.start(batch.world), [], []
+  hear, act = jax.jit(environment.hear), jax.jit(environment.act)
   for inputs, mask, coins in zip(
     batch.inputs, batch.mask, batch.coins, strict=True
   ):
-    heard.append(np.asarray(environment.hear(state, inputs, mask)))
+    heard.append(np.asarray(hear(state, inputs, mask)))
     logits = policy(np.stack(heard)).astype(np.float32)
-    state, outcome = environment.act(batch.world, state, logits, mask, coins)
+    state, outcome = act(batch.world, state, logits, mask, coins)
     outcomes.append(outcome)
   return jax.tree.map(lambda *x: np.stack(x), *outcomes), np.stack(heard)
 

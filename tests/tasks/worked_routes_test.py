@@ -116,8 +116,9 @@ class WorkedTest(parameterized.TestCase):
     """Returns outcomes for logits that are told the step and the mask."""
     environment = self.task.objective
     state, outcomes = environment.start(self.batch.world), []
+    act = jax.jit(environment.act)
     for step, mask in enumerate(self.batch.mask):
-      state, outcome = environment.act(
+      state, outcome = act(
         self.batch.world,
         state,
         answers(step, mask),
@@ -125,9 +126,8 @@ class WorkedTest(parameterized.TestCase):
         self.batch.coins[step],
       )
       outcomes.append(outcome)
-    return environment.scores(
-      jax.tree.map(lambda *x: np.stack(x), *outcomes)
-    ), jax.tree.map(lambda *x: np.stack(x), *outcomes)
+    outcomes = jax.tree.map(lambda *x: np.stack(x), *outcomes)
+    return jax.jit(environment.scores)(outcomes), outcomes
 
   def test_the_network_hears_the_same(self):
     plain = ShortestPath(WORKED_LESSONS, num_queries=2, planning_steps=5)
