@@ -76,8 +76,8 @@ class PretrainedTest(parameterized.TestCase):
   def test_does_what_it_claims(self, name: str, claim: dict):
     self.check(name, claim)
 
-  @pytest.mark.slow
   @parameterized.named_parameters(*many())
+  @pytest.mark.slow
   def test_does_all_that_it_claims(self, name: str, claim: dict):
     self.check(name, claim)
 
