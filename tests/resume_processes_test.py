@@ -68,7 +68,8 @@ class ProcessesTest(ResumeTestCase):
     step, _, _ = restore(REPEAT_COPY, self.folder)
     self.assertIn(f"Stopped by {number.name} at step {step}", done.stdout)
     self.assertNotIn("Traceback", done.stderr)
-    self.finish(more=4)
+    if number == signal.SIGTERM:  # What is saved is the same for each.
+      self.finish(more=4)
 
   def test_kills_at_any_moment(self):
     chance = random.Random(0)
