@@ -22,10 +22,12 @@ def pytest_configure(config):
 
 # A file stays with one worker, so those that take longest come first.
 _LONGEST = (
-  "pretrained_test",
   "recurrence_test",
-  "compare_test",
   "devices_test",
+  "compare_test",
+  "pretrained_test",
+  "scripts_test",
+  "options_test",
 )
 
 

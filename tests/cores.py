@@ -256,3 +256,24 @@ CORES: dict[str, Core] = {
     has_state=False,
   ),
 }
+
+# Those with one option or controller that another of the table has as well.
+_ALIKE = (
+  "dnc_deep_lstm",
+  "dnc_feed_forward",
+  "dnc_three_write_heads",
+  "dnc_paper",
+  "dnc_content_mask",
+  "dnc_deallocate",
+  "dnc_link_sharpness",
+  "dnc_links_stop_gradient",
+  "dnc_layer_norm",
+  "dnc_softmax_allocation",
+  "dnc_links_sparse",
+  "ntm",
+  "sdnc_dense",
+  "lstm",
+  "memory_access_all_options",
+)
+# For tests of how a core is called, which these would tell nothing new of.
+DISTINCT = tuple(name for name in CORES if name not in _ALIKE)

@@ -12,6 +12,7 @@ from dnc_jax import addressing, training
 from dnc_jax.config import ModelConfig, make_core
 from tests.cores import (
   CORES,
+  DISTINCT,
   MEMORY_SIZE,
   NUM_READS,
   WORD_SIZE,
@@ -66,7 +67,7 @@ def over_slots(slots, weights, size):
 
 
 class RecordingTest(parameterized.TestCase):
-  @parameterized.parameters(*CORES)
+  @parameterized.parameters(*DISTINCT)
   def test_it_tells_what_a_core_gives_and_where_it_ends(self, name):
     def make():
       return CORES[name].make(MEMORY_SIZE)
