@@ -1,5 +1,6 @@
 """What tests of several devices run, in processes that have them."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -15,6 +16,8 @@ from dnc_jax.training import OptimiserConfig
 from scripts import scaled
 from scripts.costs import NUM_BITS
 from scripts.saved import restore_params
+from tasks.shortest_path import ShortestPath
+from tasks.traversal import Lesson
 from tests import processes
 
 STEPS, T, B, BITS = 50, 5, 8, NUM_BITS
@@ -43,12 +46,23 @@ def draw(step):
   )
 
 
-def losses_of(config, mesh):
+ROUTES = ShortestPath(
+  (Lesson((3, 5), (1, 2), (1, 2)),), num_queries=2, planning_steps=1
+)
+
+
+def draw_routes(step):
+  """Returns one of five batches of routes, where the network itself moves."""
+  rng = np.random.default_rng([0, step % 5])
+  return ROUTES.sample(rng, np.zeros(B, int), length=ROUTES.length(0))
+
+
+def losses_of(config, mesh, draw=draw, goal=OBJECTIVE, bits=BITS):
   """Returns the loss of each step of training over a mesh."""
-  state = training.init_state(config, OPTIMISER, BITS, seed=0)
+  state = training.init_state(config, OPTIMISER, bits, seed=0)
   if mesh is not None:
     state = sharding.replicate(state, mesh)
-  update = training.make_update(config, OPTIMISER, OBJECTIVE, mesh=mesh)
+  update = training.make_update(config, OPTIMISER, goal, mesh=mesh)
   found = []
   for step in range(STEPS):
     batch = draw(step)
@@ -79,6 +93,13 @@ def print_losses():
       CONFIGS.items(), ([(8, 1), (2, 4)], [(2, 4)]), strict=True
     )
   }
+  config = dataclasses.replace(
+    CONFIGS["dnc"], output_size=ROUTES.output_size, memory_size=16
+  )
+  found["routes"] = [
+    losses_of(config, mesh, draw_routes, ROUTES.objective, ROUTES.input_size)
+    for mesh in (None, sharding.make_mesh(8, 1), sharding.make_mesh(2, 4))
+  ]
   print(json.dumps(found))
 
 
@@ -97,9 +118,22 @@ def print_programs():
   )
 
 
-def train(devices, *args):
-  """Does what ``python -m scripts.train args`` does, with so many devices."""
+def train(devices, slurm, *args):
+  """Does what ``python -m scripts.train args`` does, with so many devices.
+
+  Args:
+    devices: How many.
+    slurm: None, or what Slurm would tell of: a number for the job, of processes
+      and of this one.
+    *args: The flags.
+  """
   with_devices(devices)
+  if slurm is not None:
+    # JAX makes a port of the job's number, from 61440 on.
+    job, count, number = slurm
+    told = {"JOB_ID": job, "NTASKS": count, "PROCID": number, "LOCALID": number}
+    told["STEP_NODELIST"] = "localhost"
+    os.environ.update({f"SLURM_{x}": str(y) for x, y in told.items()})
   processes.run_module("train", args)
 
 

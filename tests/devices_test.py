@@ -39,7 +39,7 @@ class OneProcessTest(parameterized.TestCase):
   def test_eight_devices_have_the_losses_of_one(self):
     found = self.printed(devices_case.print_losses)
     self.assertEqual({x: len(y) for x, y in found.items()},
-                     {"dnc": 3, "sam": 2})  # fmt: skip
+                     {"dnc": 3, "sam": 2, "routes": 3})  # fmt: skip
     for name, (alone, *others) in found.items():
       self.assertLen(alone, devices_case.STEPS)
       # The same five batches at the end as at the beginning.
@@ -67,8 +67,11 @@ class OneProcessTest(parameterized.TestCase):
 
 
 class ProcessesTest(ScriptTestCase):
-  def start(self, folder, *flags, count=1, mesh=()):
-    """Starts processes that train together; one alone if ``count`` is 1."""
+  def start(self, folder, *flags, count=1, mesh=(), devices=1, by_slurm=False):
+    """Starts processes that train together; one alone if ``count`` is 1.
+
+    With ``by_slurm`` they are told of each other as Slurm tells.
+    """
     with contextlib.closing(socket.socket()) as free:
       free.bind(("localhost", 0))
       port = free.getsockname()[1]
@@ -81,10 +84,13 @@ class ProcessesTest(ScriptTestCase):
         f"--num_processes={count}",
         f"--process_id={number}",
       )
+      if by_slurm:
+        several = ("--distributed",)
       children.append(
         Child(
           devices_case.train,
-          1,
+          devices,
+          (port, count, number) if by_slurm else None,
           *FLAGS,
           f"--checkpoint_dir={self.folder / folder}",
           *flags,
@@ -95,11 +101,9 @@ class ProcessesTest(ScriptTestCase):
       )
     return children
 
-  def train(self, folder, *flags, count=1, mesh=()):
+  def train(self, folder, *flags, **how):
     """Trains to the end, and returns what the first process said."""
-    done = [
-      x.wait() for x in self.start(folder, *flags, count=count, mesh=mesh)
-    ]
+    done = [x.wait() for x in self.start(folder, *flags, **how)]
     for number, one in enumerate(done):
       self.assertEqual(one.status, 0, one)
       if number:
@@ -129,7 +133,7 @@ class ProcessesTest(ScriptTestCase):
     self.train("one", steps)
     said = self.train("two", steps, count=2, mesh=data)
     self.assertIn("2 cpu devices of 2 processes, 2 data × 1 slots", said)
-    self.train("four", steps, count=4, mesh=both)
+    self.train("four", steps, count=4, mesh=both, by_slurm=True)
     alone = self.losses("one")
     self.assertLen(alone, STEPS)
     for folder in ("two", "four"):
@@ -148,18 +152,21 @@ class ProcessesTest(ScriptTestCase):
     assert stopped is not None, ended
     self.assertLen(self.losses("broken"), int(stopped[1]))
 
-    # One process is killed: the other says so and ends; the run goes on.
-    first = int(stopped[1])
+    # One process is killed: the other says so and ends; the run goes on. The
+    # first is the one that all others are joined by.
     every = "--checkpoint_interval=1"
-    children = self.start("broken", longer, every, count=2, mesh=data)
-    self.wait_for_step("broken", first + 2, children[0])
-    children[1].send(signal.SIGKILL)
-    began = time.monotonic()
-    left, killed = (child.wait() for child in children)
-    self.assertLess(time.monotonic() - began, 60)
-    self.assertEqual(killed.status, -signal.SIGKILL)
-    self.assertNotEqual(left.status, 0)
-    self.assertRegex(left.stderr, "another (process was lost|task died)")
+    for victim in (1, 0):
+      reached = len(self.losses("broken"))
+      children = self.start("broken", longer, every, count=2, mesh=data)
+      self.wait_for_step("broken", reached + 2, children[0])
+      children[victim].send(signal.SIGKILL)
+      began = time.monotonic()
+      ended = [child.wait() for child in children]
+      self.assertLess(time.monotonic() - began, 60)
+      self.assertEqual(ended[victim].status, -signal.SIGKILL)
+      left = ended[1 - victim]
+      self.assertNotEqual(left.status, 0)
+      self.assertRegex(left.stderr, "another (process was lost|task died)")
     reached = len(self.losses("broken"))
 
     # Bit for bit what two processes compute that nobody stopped.
@@ -173,11 +180,18 @@ class ProcessesTest(ScriptTestCase):
     self.assertEqual(broken, two)
     self.assertEqual(self.losses("broken"), self.losses("two"))
 
-    # And on by other numbers of processes: more and fewer.
-    steps = f"--num_training_iterations={STEPS + 1}"
-    for folder, count, mesh in (("one", 2, data), ("four", 1, ())):
-      said = self.train(folder, steps, count=count, mesh=mesh)
-      self.assertIn(f"resuming from step {STEPS}", said)
+    # And on by other numbers of processes, more and fewer, and of devices: four
+    # processes' run by the eight devices of one, and theirs by a single one.
+    eight = {"devices": 8, "mesh": ("--mesh_data=4", "--mesh_slots=2")}
+    for reached, folder, how in (
+      (STEPS, "one", {"count": 2, "mesh": data}),
+      (STEPS, "four", eight),
+      (STEPS + 1, "four", {}),
+      (STEPS + 1, "one", {}),
+    ):
+      steps = f"--num_training_iterations={reached + 1}"
+      said = self.train(folder, steps, **how)
+      self.assertIn(f"resuming from step {reached}", said)
     np.testing.assert_allclose(
       self.losses("four"), self.losses("one"), rtol=1e-6
     )
