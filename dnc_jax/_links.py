@@ -53,7 +53,7 @@ def lead(link: jax.Array, heads: jax.Array) -> _Arrays:
     L wʳ and Lᵀ wʳ, each of shape ``[..., R, N]``.
   """
   return (
-    _times_heads(link, heads),
+    jnp.einsum("...ij,...rj->...ri", link, heads),
     jnp.einsum("...ri,...ij->...rj", heads, link),
   )
 
@@ -188,18 +188,9 @@ def _of_heads(
   link: jax.Array, of_forward: jax.Array, of_backward: jax.Array
 ) -> jax.Array:
   """Returns the gradient of the read weights that `lead` was given."""
-  ahead = jnp.einsum("...ri,...ij->...rj", of_forward, link)
-  return ahead + _times_heads(link, of_backward)
-
-
-def _times_heads(link: jax.Array, heads: jax.Array) -> jax.Array:
-  """Returns links times what each head has, ``[..., R, N]``.
-
-  With links as the left operand, which is read as it lies in memory; without a
-  barrier XLA would exchange the operands to turn nothing (`_linear`).
-  """
-  product = jnp.einsum("...ij,...rj->...ir", link, heads)
-  return jnp.swapaxes(jax.lax.optimization_barrier(product), -1, -2)
+  return jnp.einsum("...ri,...ij->...rj", of_forward, link) + jnp.einsum(
+    "...ij,...rj->...ri", link, of_backward
+  )
 
 
 def _after(
