@@ -79,15 +79,19 @@ def step(
     Links, ``[B, H, N, N]``, and directional weights, forward and backward, each
     ``[B, R, H, N]``.
   """
-  num_writes = write_weights.shape[1]
-  heads = jnp.repeat(prev_read_weights[:, None], num_writes, axis=1)
+  *leading, num_slots = write_weights.shape
+  heads = jnp.repeat(prev_read_weights[:, None], leading[1], axis=1)
   function = _step_without_gradient if stop_gradient else _step
-  # Not as one axis of matrices: XLA would copy them all for a layout's sake.
-  new, *directions = function(
-    prev_link, prev_precedence_weights, write_weights, heads
-  )
-  directions = checkpoint_name(directions, DIRECTIONS)
-  return new, *(jnp.swapaxes(x, 1, 2) for x in directions)
+  flat = [
+    x.reshape(-1, *x.shape[2:])
+    for x in (prev_link, prev_precedence_weights, write_weights, heads)
+  ]
+  new, forward, backward = function(*flat)
+  directions = [
+    jnp.swapaxes(x.reshape(*leading, -1, num_slots), 1, 2)
+    for x in checkpoint_name((forward, backward), DIRECTIONS)
+  ]
+  return new.reshape(prev_link.shape), *directions
 
 
 def _forward(
