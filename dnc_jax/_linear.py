@@ -11,7 +11,7 @@ Shapes: B sequences, I inputs of a layer, O outputs.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import haiku as hk
 import jax
@@ -34,7 +34,7 @@ def product(inputs: jax.Array, weights: jax.Array) -> jax.Array:
   Returns:
     Shape ``[B, O]``.
   """
-  return _left(inputs, weights)
+  return _forward(inputs, weights)
 
 
 def _over_last(left: jax.Array, right: jax.Array) -> jax.Array:
@@ -51,7 +51,7 @@ def _turned(left: jax.Array, right: jax.Array) -> jax.Array:
   return jax.lax.optimization_barrier(_over_last(left, right)).T
 
 
-def _left(inputs: jax.Array, weights: jax.Array) -> jax.Array:
+def _forward(inputs: jax.Array, weights: jax.Array) -> jax.Array:
   def on_cpu(inputs: jax.Array, weights: jax.Array) -> jax.Array:
     # Behind a barrier it is done once, before the scan.
     return _turned(jax.lax.optimization_barrier(weights.T), inputs)
@@ -61,88 +61,52 @@ def _left(inputs: jax.Array, weights: jax.Array) -> jax.Array:
   )
 
 
-def _left_of_inputs(weights: jax.Array, gradient: jax.Array) -> jax.Array:
-  return jax.lax.platform_dependent(
-    weights, gradient, cpu=_turned, default=lambda w, g: g @ w.T
-  )
-
-
 def _backward(
   operands: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  inputs, weights = operands
-  of_inputs = _left_of_inputs(weights, gradient)
-  of_weights = jax.lax.platform_dependent(
-    inputs,
-    gradient,
-    cpu=_products.turned_outer,
-    default=lambda x, g: x.T @ g,
+  def on_cpu(
+    inputs: jax.Array, weights: jax.Array, gradient: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    of_weights = _products.turned_outer(inputs, gradient)
+    return _turned(weights, gradient), of_weights
+
+  def plain(
+    inputs: jax.Array, weights: jax.Array, gradient: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    return gradient @ weights.T, inputs.T @ gradient
+
+  of_inputs, of_weights = jax.lax.platform_dependent(
+    *operands, gradient, cpu=on_cpu, default=plain
   )
+  inputs, weights = operands
   return of_inputs.astype(inputs.dtype), of_weights.astype(weights.dtype)
 
 
-product.defvjp(lambda *x: (_left(*x), x), _backward)
+product.defvjp(lambda *x: (_forward(*x), x), _backward)
 
 
-def forward(inputs: jax.Array, weights: jax.Array) -> jax.Array:
-  """Returns a layer's product, ``[B, O]``, in the form that is quick."""
-  if weights.size < _FEWEST_WEIGHTS:
-    return inputs @ weights
-  return _left(inputs, weights)
-
-
-def of_inputs(weights: jax.Array, gradient: jax.Array) -> jax.Array:
-  """Returns the gradient of a layer's inputs, ``[B, I]``, likewise."""
-  if weights.size < _FEWEST_WEIGHTS:
-    return gradient @ weights.T
-  return _left_of_inputs(weights, gradient)
-
-
-def is_plain(
-  args: tuple[Any, ...], kwargs: dict[str, Any], context: hk.MethodContext
-) -> bool:
-  """Returns whether a method is a linear layer's, called on a batch.
-
-  Args:
-    args: What the method is called with.
-    kwargs: Likewise.
-    context: As `hk.intercept_methods` gives it.
-  """
-  # No subclass: its own call would be passed over.
-  return (
-    type(context.module) is hk.Linear
-    and context.method_name == "__call__"
-    and not kwargs
-    and len(args) == 1
-    and args[0].ndim == 2
-  )
-
-
-def parameters(context: hk.MethodContext) -> tuple[jax.Array, jax.Array]:
-  """Returns weights and bias of a linear layer; 0 for a bias it lacks."""
-  layer = cast(hk.Linear, context.module)
-  arrays = layer.params_dict()
-  name = layer.module_name
-  weights = arrays[f"{name}/w"]
-  if not layer.with_bias:
-    return weights, jnp.zeros((), weights.dtype)
-  return weights, arrays[f"{name}/b"]
-
-
-def layer(
+def _layer(
   call: Callable[..., jax.Array],
   args: tuple[Any, ...],
   kwargs: dict[str, Any],
   context: hk.MethodContext,
 ) -> jax.Array:
   """Does what a linear layer does, as `hk.intercept_methods` asks."""
-  if hk.running_init() or not is_plain(args, kwargs, context):
+  layer = context.module
+  # No subclass: its own call would be passed over.
+  if type(layer) is not hk.Linear or context.method_name != "__call__":
     return call(*args, **kwargs)
-  weights, bias = parameters(context)
+  if kwargs or hk.running_init() or args[0].ndim != 2:
+    return call(*args, **kwargs)
+  parameters = layer.params_dict()
+  name = layer.module_name
+  weights = parameters[f"{name}/w"]
   if weights.size < _FEWEST_WEIGHTS:
     return call(*args)
   outputs = product(args[0], weights)
-  return outputs + jnp.broadcast_to(bias, outputs.shape)
+  if layer.with_bias:
+    outputs += jnp.broadcast_to(parameters[f"{name}/b"], outputs.shape)
+  return outputs
 
 
 def quick(core: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,7 +118,7 @@ def quick(core: Callable[..., Any]) -> Callable[..., Any]:
   """
 
   def step(*args: Any) -> Any:
-    with hk.intercept_methods(layer):
+    with hk.intercept_methods(_layer):
       return core(*args)
 
   return step

@@ -9,7 +9,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from dnc_jax import _allocation, _deferred, _linear, _links
+from dnc_jax import _allocation, _linear, _links
 from dnc_jax.config import ModelConfig
 
 # Numbers in the memories and links of a batch, up to which they are small.
@@ -44,13 +44,7 @@ def is_small(config: ModelConfig, batch_size: int) -> bool:
   return batch_size * slots * (config.word_size + links) <= _SMALL
 
 
-def recompute(
-  core: hk.RNNCore,
-  config: ModelConfig,
-  batch_size: int,
-  *,
-  deferred: bool = False,
-) -> Any:
+def recompute(core: hk.RNNCore, config: ModelConfig, batch_size: int) -> Any:
   """Returns the core, computing again in the backward pass what it may.
 
   Unless memories are small or sparse, only matrix products with parameters and
@@ -64,10 +58,8 @@ def recompute(
     core: The core.
     config: What it is made of.
     batch_size: B, sequences that it goes through at a time.
-    deferred: Whether its layers have taps: it is then what `_deferred.tapped`
-      gives.
   """
-  step = _deferred.tapped(core) if deferred else _linear.quick(core)
+  step = _linear.quick(core)
   if is_small(config, batch_size) or config.core in ("sam", "sdnc"):
     return step
   policies = jax.checkpoint_policies

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from dnc_jax import _deferred, backward, sharding
+from dnc_jax import backward, sharding
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.interaction import Acting, ActingState, Environment, Episodes
 from dnc_jax.losses import Batch, Objective, Scores
@@ -75,15 +75,10 @@ def _unroll(
 
 
 def _trained(
-  core: hk.RNNCore,
-  config: ModelConfig,
-  batch_size: int,
-  mesh: Mesh | None,
-  *,
-  deferred: bool = False,
+  core: hk.RNNCore, config: ModelConfig, batch_size: int, mesh: Mesh | None
 ) -> Any:
   """Returns the core as it is trained, divided over a mesh if there is one."""
-  core = backward.recompute(core, config, batch_size, deferred=deferred)
+  core = backward.recompute(core, config, batch_size)
   return core if hk.running_init() else sharding.constrain(core, mesh)
 
 
@@ -92,17 +87,16 @@ def _forward(
 ) -> hk.Transformed:
   """Returns `make_forward`'s model, to be applied with a key or None."""
 
-  def forward(inputs: jax.Array, taps: _deferred.Arrays | None = None) -> Any:
+  def forward(inputs: jax.Array) -> jax.Array:
     core = make_core(config)
     batch_size = inputs.shape[1]
-    deferred = taps is not None
     outputs, _ = _unroll(
-      _trained(core, config, batch_size, mesh, deferred=deferred),
-      (inputs, taps) if deferred else inputs,
+      _trained(core, config, batch_size, mesh),
+      inputs,
       core.initial_state(batch_size),
       chunk_length,
     )
-    return outputs
+    return cast(jax.Array, outputs)
 
   return _over(mesh, hk.transform(forward))
 
@@ -140,23 +134,18 @@ def _rollout(
 ) -> hk.Transformed:
   """Returns `make_rollout`'s model, to be applied with a key or None."""
 
-  def rollout(episodes: Episodes, taps: _deferred.Arrays | None = None) -> Any:
+  def rollout(episodes: Episodes) -> tuple[jax.Array, Any]:
     core = make_core(config)
     batch_size = episodes.inputs.shape[1]
-    deferred = taps is not None
-    trained = _trained(core, config, batch_size, mesh, deferred=deferred)
-    carried = _deferred.Taps(trained)
-    acting: Any = Acting(
-      carried.inner if deferred else trained, environment, episodes.world
+    acting = Acting(
+      _trained(core, config, batch_size, mesh), environment, episodes.world
     )
     state = ActingState(
       core.initial_state(batch_size), environment.start(episodes.world)
     )
-    steps: Any = (episodes.inputs, episodes.mask, episodes.coins)
-    if deferred:
-      acting, steps = carried.around(acting), (steps, taps)
+    steps = (episodes.inputs, episodes.mask, episodes.coins)
     answers, _ = _unroll(acting, steps, state, chunk_length)
-    return answers
+    return cast(tuple[jax.Array, Any], answers)
 
   return _over(mesh, hk.transform(rollout))
 
@@ -303,25 +292,13 @@ def _make_one_update(
     if config.bypass_dropout:
       key = jax.random.fold_in(jax.random.key(seed), step)
 
-    taps = None
-    # Taps of all steps would take memory that chunks are there to save, and
-    # over a mesh their product would be another sum over devices.
-    if not optimiser.chunk_length and mesh is None:
-      taps = _taps(model, state.params, batch.inputs)
-
-    def loss(
-      params: hk.Params, taps: _deferred.Arrays | None
-    ) -> tuple[jax.Array, tuple[Scores, Any]]:
-      _, scores, heard = _attempt(
-        model, goal, params, batch, key, optimiser.chunk_length, mesh, taps
+    def loss(params: hk.Params) -> tuple[jax.Array, Scores]:
+      _, scores = _attempt(
+        model, goal, params, batch, key, optimiser.chunk_length, mesh
       )
-      return scores.loss, (scores, heard)
+      return scores.loss, scores
 
-    (gradients, of_taps), (scores, heard) = jax.grad(
-      loss, argnums=(0, 1), has_aux=True
-    )(state.params, taps)
-    if taps is not None:
-      gradients = _deferred.add(gradients, heard, of_taps)
+    gradients, scores = jax.grad(loss, has_aux=True)(state.params)
     finite = jnp.isfinite(scores.loss)
     for gradient in jax.tree.leaves(gradients):
       finite &= jnp.all(jnp.isfinite(gradient))
@@ -365,24 +342,9 @@ def make_evaluate(
     params: hk.Params, batch: Batch | Episodes, memory_size: int
   ) -> tuple[Any, Scores]:
     model = dataclasses.replace(config, memory_size=memory_size)
-    answers, scores, _ = _attempt(model, goal, params, batch, mesh=mesh)
-    return answers, scores
+    return _attempt(model, goal, params, batch, mesh=mesh)
 
   return evaluate
-
-
-def _taps(
-  config: ModelConfig, params: hk.Params, inputs: Any
-) -> _deferred.Arrays:
-  """Returns taps for the layers that a step of the core calls once."""
-
-  def step(inputs: jax.Array) -> Any:
-    core = make_core(config)
-    return core(inputs, core.initial_state(len(inputs)))
-
-  apply = hk.without_apply_rng(hk.transform(step)).apply
-  layers = _deferred.layers(apply, params, jnp.asarray(inputs)[0])
-  return _deferred.taps(layers, inputs.shape[:2])
 
 
 def _attempt(
@@ -393,30 +355,19 @@ def _attempt(
   key: jax.Array | None = None,
   chunk_length: int = 0,
   mesh: Mesh | None = None,
-  taps: _deferred.Arrays | None = None,
-) -> tuple[Any, Scores, Any]:
-  """Returns what a model does with a batch, its scores, and what layers heard.
+) -> tuple[Any, Scores]:
+  """Returns what a model does with a batch, and its scores.
 
-  With a key what it may drop is dropped; without, nothing. Without taps what
-  layers heard is not told.
+  With a key what it may drop is dropped; without, nothing.
   """
-  is_interactive = isinstance(batch, Episodes)
-  if is_interactive:
-    model = _rollout(config, cast(Environment, goal), chunk_length, mesh)
-    told = batch
-  else:
-    model = _forward(config, chunk_length, mesh)
-    told = batch.inputs
-  heard = None
-  if taps is None:
-    answers = model.apply(params, key, told)
-  else:
-    answers, heard = model.apply(params, key, told, taps)
-  if is_interactive:
-    _, outcomes = answers
-    return outcomes, cast(Environment, goal).scores(outcomes), heard
-  scores = cast(Objective, goal)(answers, batch.targets, batch.mask)
-  return answers, scores, heard
+  if isinstance(batch, Episodes):
+    environment = cast(Environment, goal)
+    rollout = _rollout(config, environment, chunk_length, mesh)
+    _, outcomes = rollout.apply(params, key, batch)
+    return outcomes, environment.scores(outcomes)
+  forward = _forward(config, chunk_length, mesh)
+  logits = forward.apply(params, key, batch.inputs)
+  return logits, cast(Objective, goal)(logits, batch.targets, batch.mask)
 
 
 def num_params(params: Mapping[str, Any]) -> int:

@@ -63,7 +63,7 @@ def loss_and_gradients(config, only_loss=False):
   key = jax.random.key(0) if config.bypass_dropout else None
 
   def loss(params):
-    _, scores, *_ = training._attempt(config, losses.bits, params, batch(), key)
+    _, scores = training._attempt(config, losses.bits, params, batch(), key)
     return scores.loss
 
   if only_loss:
