@@ -206,12 +206,22 @@ class Grid:
           self._write_results()
 
   def _outcome(self, job: Job) -> comparison.Outcome | None:
-    """Returns what a job did; measurements the file no longer has left out."""
+    """Returns what a job did; measurements of anything else are left out."""
     outcome = job.outcome(self._settings[job.setting].num_lessons)
     if outcome is None:
       return None
-    asked = [x for x in self._what.evaluations if x in outcome.measured]
+    was = comparison.read_notes(job.folder)["measured_of"]
+    asked = [
+      x
+      for x in self._what.evaluations
+      if x in outcome.measured and was.get(x) == self._of(x, outcome)
+    ]
     return outcome._replace(measured={x: outcome.measured[x] for x in asked})
+
+  def _of(self, name: str, outcome: comparison.Outcome) -> dict[str, Any]:
+    """Returns what a measurement hangs on: the file's flags, and updates."""
+    updates = int(outcome.steps[-1])
+    return {"updates": updates, "flags": self._what.evaluations[name]}
 
   def _write_results(self) -> None:
     """Writes tables and curves of what there is so far."""
@@ -268,15 +278,17 @@ class Grid:
     """Measures a job as far as it is not; returns what is wrong."""
     task = self._settings[job.setting].config.task
     for name in self._what.evaluations if not job.is_search else ():
-      notes = comparison.read_notes(job.folder)
-      if name in notes["measured"] or stop.signal is not None:
+      outcome = None if stop.signal is not None else self._outcome(job)
+      if outcome is None or name in outcome.measured:
         continue
       wrong, out = self._run(job.evaluate_command(name, task))
       if wrong:
         return wrong
       found = json.loads(out.splitlines()[-1])
       kept = {x: found[x] for x in ("accuracy", "unit_accuracy", "loss")}
+      notes = comparison.read_notes(job.folder)
       notes["measured"][name] = kept
+      notes["measured_of"][name] = self._of(name, outcome)
       comparison.write_notes(job.folder, notes)
     return ""
 

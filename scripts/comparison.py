@@ -79,7 +79,7 @@ def read_outcome(
 def read_notes(folder: pathlib.Path) -> dict[str, Any]:
   """Returns what is kept beside a run: nothing yet, if nothing is."""
   path = folder / "compared.json"
-  nothing = {"seconds": 0.0, "measured": {}}
+  nothing = {"seconds": 0.0, "measured": {}, "measured_of": {}}
   if not path.is_file():
     return nothing
   return nothing | json.loads(path.read_text())

@@ -67,6 +67,16 @@ class CompareTest(ScriptTestCase):
     self.assertIn("| Links | 2 | ", table)
     self.assertNotIn("8 slots", table)
 
+    # What is trained further is measured anew.
+    folder = root / "links" / "0"
+    notes = comparison.read_notes(folder)
+    notes["measured"]["8 slots"]["accuracy"] = 7.0
+    comparison.write_notes(folder, notes)
+    self.run_script("compare", self.write(settings={"Links": {}}, updates=6))
+    notes = comparison.read_notes(folder)
+    self.assertEqual(notes["measured_of"]["8 slots"]["updates"], 6)
+    self.assertBetween(notes["measured"]["8 slots"]["accuracy"], 0, 1)
+
   def test_together_with_a_stop_and_going_on(self):
     same = {
       "seeds": 2,
