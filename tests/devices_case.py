@@ -57,7 +57,9 @@ def draw_routes(step):
   return ROUTES.sample(rng, np.zeros(B, int), length=ROUTES.length(0))
 
 
-def losses_of(config, mesh, draw=draw, goal=OBJECTIVE, bits=BITS):
+def losses_of(
+  config, mesh, draw=draw, goal: training.Goal = OBJECTIVE, bits=BITS
+):
   """Returns the loss of each step of training over a mesh."""
   state = training.init_state(config, OPTIMISER, bits, seed=0)
   if mesh is not None:

@@ -53,14 +53,16 @@ class ReadingsTest(parameterized.TestCase):
       """Goes where all went, and notes what each reading alone thought."""
 
       def _together(self, scores):
-        alone.append(np.asarray(jax.nn.softmax(scores)))
+        jax.debug.callback(alone.append, jax.nn.softmax(scores), ordered=True)
         return super()._together(scores)
 
     again, _ = walk(Alone(readings=4), batch, noisy(4.0))
+    jax.effects_barrier()
+    self.assertLen(alone, len(batch.mask))
     np.testing.assert_array_equal(again.edge, outcomes.edge)
     moved = 0
     for step, chances in enumerate(alone):
-      mean = chances.reshape(3, 4, -1).mean(axis=1)
+      mean = np.reshape(chances, (3, 4, -1)).mean(axis=1)
       edge = outcomes.edge[step].reshape(3, 4)
       chance = outcomes.chance[step].reshape(3, 4)
       for pair in np.flatnonzero(outcomes.moving[step, ::4]):
