@@ -85,7 +85,7 @@ class PretrainedTest(parameterized.TestCase):
 
   def check(self, name: str, claim: dict):
     config, params, _ = saved.restore_params(saved.pretrained_folder(name))
-    delta = max(TOLERANCE, 1.5 / claim["episodes"])
+    delta = TOLERANCE
     how = {
       "episodes": claim["episodes"],
       "batch_size": 50,

@@ -30,7 +30,6 @@ T, B = 4, 3
 LARGER = 2 * MEMORY_SIZE
 
 every_core = parameterized.named_parameters((name, name) for name in CORES)
-
 distinct_cores = parameterized.named_parameters((x, x) for x in DISTINCT)
 cores_with_memory = parameterized.named_parameters(
   (name, name) for name, core in CORES.items() if core.has_memory
@@ -335,12 +334,12 @@ def compiled_fully(name):
 
 
 # With as many links as slots a step takes 20 times as long as with a few, which
-# another core follows for all the steps.
+# sdnc follows for all the steps.
 FEWER_STEPS = {"sdnc_dense": 1_000}
 
 
 class EnduranceTest(parameterized.TestCase):
-  """10,000 steps, at which everything must still be in its range.
+  """10,000 steps, or `FEWER_STEPS`, after which all must be in its range.
 
   The memory is larger than the one that the parameters were made with.
   """

@@ -54,7 +54,6 @@ class RoutesTest(ScriptTestCase):
     self.assertEqual((result["episodes"], result["pairs"]), (3, 3))
     self.assertBetween(result["accuracy"], 0, 1)
     self.assertBetween(result["arrived"], result["accuracy"], 1)
-
     self.assertEqual(result["readings"], 1)
 
     result = self.measured(*town, "--path_length=3", "--readings=4")

@@ -1,13 +1,16 @@
 """Several readings of one graph that decide together where to go."""
 
 import dataclasses
+from unittest import mock
 
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from dnc_jax import training
 from dnc_jax.interaction import Episodes
-from scripts import measure
+from scripts import ask_route, measure, saved
+from tasks import underground
 from tasks.route_environment import RouteEnvironment
 from tasks.shortest_path import ShortestPath
 from tests.tasks.shortest_path_test import by_chance, walk
@@ -80,6 +83,67 @@ class ReadingsTest(parameterized.TestCase):
     for leaf in (outcomes.node, outcomes.edge, outcomes.moving, outcomes.loss):
       each = leaf.reshape(len(leaf), 3, 4)
       np.testing.assert_array_equal(each, np.repeat(each[..., :1], 4, axis=-1))
+
+  def test_a_route_is_asked_for_so_often(self):
+    class AskedError(Exception):
+      """Ends the test before anything is compiled."""
+
+    def make_evaluate(model, goal):
+      del model
+
+      def evaluate(params, episodes, memory_size):
+        del params, memory_size
+        raise AskedError(
+          goal.readings, len(np.unique(episodes.world.digits, axis=0))
+        )
+
+      return evaluate
+
+    config, params, _ = saved.restore_params(
+      saved.pretrained_folder("shortest_path")
+    )
+    place = underground.load("interchanges")
+    with (
+      mock.patch.object(training, "make_evaluate", make_evaluate),
+      self.assertRaises(AskedError) as asked,
+    ):
+      ask_route.plan(
+        config, params, place, 0, 1, memory_size=None, readings=3, seed=0
+      )
+    self.assertEqual(asked.exception.args, (3, 3))
+
+  def test_what_is_measured_is_each_pair_once(self):
+    batch = told(4)
+    outcomes, _ = walk(RouteEnvironment(readings=4), batch, by_chance(1))
+    scores = RouteEnvironment().scores(outcomes)
+
+    def make_evaluate(model, goal):
+      del model
+      self.assertEqual(goal.readings, 4)
+      return mock.Mock(return_value=(outcomes, scores))
+
+    with mock.patch.object(training, "make_evaluate", make_evaluate):
+      found = measure.measure(
+        mock.Mock(),
+        {},
+        TASK,
+        mock.Mock(return_value=batch),
+        episodes=3,
+        batch_size=12,
+        seed=0,
+        memory_size=8,
+        readings=4,
+      )
+    right = np.asarray(scores.right == scores.count)[::4]
+    # Not all are alike, or one for all would do.
+    self.assertBetween(right.sum(), 1, 2)
+    self.assertAlmostEqual(found.accuracy, right.mean())
+    units = sum(np.asarray(scores.right)[::4]) / sum(
+      np.asarray(scores.count)[::4]
+    )
+    self.assertAlmostEqual(found.unit_accuracy, units)
+    self.assertAlmostEqual(found.summary["arrived"], TASK.summary(
+      batch, outcomes)["arrived"][::4].mean())  # fmt: skip
 
   @parameterized.parameters(
     ({"readings": 0}, "readings must be at least 1, got 0"),
