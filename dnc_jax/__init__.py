@@ -14,6 +14,7 @@ from dnc_jax.controllers import DeepLSTM, DeepLSTMState, FeedForward
 from dnc_jax.dnc import DNC, DNCState
 from dnc_jax.interop import from_deepmind, reset_read_heads, widen_words
 from dnc_jax.mann import MANN, MANNAccess, MANNAccessState
+from dnc_jax.native import native_unroll
 from dnc_jax.ntm import NTM, NTMAccess, NTMAccessState
 from dnc_jax.recording import Recorded, Recording, record
 from dnc_jax.sam import SAM, SAMAccess, SAMAccessState
@@ -57,6 +58,7 @@ __all__ = [
   "TemporalLinkageState",
   "from_deepmind",
   "make_core",
+  "native_unroll",
   "record",
   "reset_read_heads",
   "unroll_in_chunks",

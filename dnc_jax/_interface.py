@@ -62,13 +62,13 @@ def layout(
   return shapes
 
 
-def speak(
+def say(
   inputs: jax.Array,
   shapes: Mapping[str, tuple[int, ...]],
   *,
   layer_norm: bool = False,
-) -> dict[str, jax.Array]:
-  """Returns what one linear layer, named ``interface``, says by quantity.
+) -> jax.Array:
+  """Returns what one linear layer, named ``interface``, says.
 
   To be called in a module's ``__call__``, or in a method that
   ``hk.name_like("__call__")`` marks: the name of any other method would become
@@ -82,15 +82,27 @@ def speak(
       ``interface_norm``.
 
   Returns:
-    The quantities, each with a leading batch axis.
+    All quantities side by side, ``[B, I]``.
   """
-  sizes = [math.prod(shape) for shape in shapes.values()]
-  said = hk.Linear(sum(sizes), name="interface")(inputs)
-  if layer_norm:
-    said = hk.LayerNorm(
-      axis=-1, create_scale=True, create_offset=True, name="interface_norm"
-    )(said)
+  size = sum(math.prod(shape) for shape in shapes.values())
+  said = hk.Linear(size, name="interface")(inputs)
+  if not layer_norm:
+    return said
+  return hk.LayerNorm(
+    axis=-1, create_scale=True, create_offset=True, name="interface_norm"
+  )(said)
+
+
+def speak(
+  inputs: jax.Array,
+  shapes: Mapping[str, tuple[int, ...]],
+  *,
+  layer_norm: bool = False,
+) -> dict[str, jax.Array]:
+  """Returns what `say` does by quantity, each with a leading batch axis."""
+  said = say(inputs, shapes, layer_norm=layer_norm)
   # The gradient of a split is one concatenation; that of slices, a sum.
+  sizes = [math.prod(shape) for shape in shapes.values()]
   columns = jax.lax.split(said, sizes, axis=1)
   return {
     name: column.reshape(-1, *shape)

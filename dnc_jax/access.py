@@ -215,6 +215,19 @@ class MemoryAccess(hk.RNNCore):
       raise ValueError(f"bfloat16_links needs dense links, got {links!r}.")
     self._layer_norm = layer_norm
     self._allocation = one_of("allocation", allocation, ALLOCATIONS)
+    # As they were given, for what computes a step otherwise: `native`.
+    self.options: Mapping[str, Any] = {
+      "strength": strength,
+      "usage_gradient": usage_gradient,
+      "links": links,
+      "bfloat16_links": bfloat16_links,
+      "content_mask": content_mask,
+      "mask_floor": mask_floor,
+      "deallocate": deallocate,
+      "link_sharpness": link_sharpness,
+      "layer_norm": layer_norm,
+      "allocation": allocation,
+    }
     self._freeness = Freeness(memory_size, usage_gradient=usage_gradient)
     at_least("link_size", link_size, 1)
     self._linkage: Any = None

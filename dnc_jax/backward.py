@@ -3,6 +3,7 @@
 Shapes: T steps, B sequences, C steps of a chunk.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import haiku as hk
@@ -44,7 +45,9 @@ def is_small(config: ModelConfig, batch_size: int) -> bool:
   return batch_size * slots * (config.word_size + links) <= _SMALL
 
 
-def recompute(core: hk.RNNCore, config: ModelConfig, batch_size: int) -> Any:
+def recompute(
+  core: hk.RNNCore, config: ModelConfig, batch_size: int, kernels: str = "xla"
+) -> Any:
   """Returns the core, computing again in the backward pass what it may.
 
   Unless memories are small or sparse, only matrix products with parameters and
@@ -58,9 +61,11 @@ def recompute(core: hk.RNNCore, config: ModelConfig, batch_size: int) -> Any:
     core: The core.
     config: What it is made of.
     batch_size: B, sequences that it goes through at a time.
+    kernels: See `OptimiserConfig`. Native ones keep what they need themselves.
   """
   step = _linear.quick(core)
-  if is_small(config, batch_size) or config.core in ("sam", "sdnc"):
+  keeps_all = is_small(config, batch_size) or config.core in ("sam", "sdnc")
+  if keeps_all or kernels == "native":
     return step
   policies = jax.checkpoint_policies
   return hk.remat(
@@ -75,7 +80,11 @@ def recompute(core: hk.RNNCore, config: ModelConfig, batch_size: int) -> Any:
 
 
 def unroll_in_chunks(
-  core: Any, inputs: Any, state: Any, chunk_length: int
+  core: Any,
+  inputs: Any,
+  state: Any,
+  chunk_length: int,
+  unroll: Callable[..., tuple[Any, Any]] = hk.dynamic_unroll,
 ) -> tuple[Any, Any]:
   """Unrolls a core as `hk.dynamic_unroll`, keeping far less for its gradient.
 
@@ -95,6 +104,7 @@ def unroll_in_chunks(
     state: State before the first step.
     chunk_length: C, steps of a chunk, at least 1. What is left over at the end
       is a shorter one.
+    unroll: What unrolls a chunk: `hk.dynamic_unroll` or `native_unroll`.
 
   Returns:
     Outputs ``[T, B, ...]``, and the state after the last step.
@@ -107,11 +117,11 @@ def unroll_in_chunks(
   num_steps = jax.tree.leaves(inputs)[0].shape[0]
   num_chunks = num_steps // chunk_length
   if hk.running_init() or num_chunks == 0:
-    return hk.dynamic_unroll(core, inputs, state)
+    return unroll(core, inputs, state)
   whole = num_chunks * chunk_length
 
   chunk = hk.remat(
-    lambda steps, state: hk.dynamic_unroll(core, steps, state),
+    lambda steps, state: unroll(core, steps, state),
     prevent_cse=False,
   )
 

@@ -8,6 +8,7 @@ import optax
 from dnc_jax._checks import one_of
 
 OPTIMISERS = ("rmsprop", "adam")
+KERNELS = ("xla", "native")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,8 @@ class OptimiserConfig:
     chunk_length: Steps of a sequence of which the backward pass holds at a time
       what it needs, as `backward.unroll_in_chunks`; 0 for all. What a step
       computes is the same but for rounding; what it drops is drawn otherwise.
+    kernels: What a DNC's memory does its steps in: ``"xla"``, or ``"native"``,
+      functions in C++ for a CPU, as `native_unroll`, the same but for rounding.
   """
 
   optimiser: str = "rmsprop"
@@ -38,6 +41,7 @@ class OptimiserConfig:
   warmup_steps: int = 0
   decay_steps: int = 0
   chunk_length: int = 0
+  kernels: str = "xla"
 
   def __post_init__(self):
     """Checks every field.
@@ -46,6 +50,7 @@ class OptimiserConfig:
       ValueError: A field is out of its range.
     """
     one_of("optimiser", self.optimiser, OPTIMISERS)
+    one_of("kernels", self.kernels, KERNELS)
     for name in ("learning_rate", "epsilon", "max_grad_norm"):
       if not 0 < getattr(self, name) < math.inf:
         raise ValueError(

@@ -22,6 +22,7 @@ from dnc_jax import backward, sharding
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.interaction import Acting, ActingState, Environment, Episodes
 from dnc_jax.losses import Batch, Objective, Scores
+from dnc_jax.native import check_machine, native_unroll
 from dnc_jax.optimisers import OptimiserConfig, make_optimiser
 
 # Over long sequences gradients can grow by a factor each step. The squares of
@@ -44,7 +45,10 @@ class TrainState(NamedTuple):
 
 
 def make_forward(
-  config: ModelConfig, chunk_length: int = 0, mesh: Mesh | None = None
+  config: ModelConfig,
+  chunk_length: int = 0,
+  mesh: Mesh | None = None,
+  kernels: str = "xla",
 ) -> hk.Transformed:
   """Returns the model over whole sequences, from inputs to logits.
 
@@ -57,33 +61,41 @@ def make_forward(
     chunk_length: See `OptimiserConfig`.
     mesh: Devices that the states are divided over, of `sharding.make_mesh`;
       None for one.
+    kernels: See `OptimiserConfig`.
 
   Returns:
     ``init(key, inputs)`` and ``apply(params, inputs)``, inputs ``[T, B, I]``,
     logits ``[T, B, O]``, from the initial state.
   """
-  return hk.without_apply_rng(_forward(config, chunk_length, mesh))
+  return hk.without_apply_rng(_forward(config, chunk_length, mesh, kernels))
 
 
 def _unroll(
-  core: hk.RNNCore, inputs: Any, state: Any, chunk_length: int
+  core: hk.RNNCore, inputs: Any, state: Any, chunk_length: int, kernels: str
 ) -> tuple[Any, Any]:
-  """Unrolls in chunks, if they have a length."""
+  """Unrolls by kernels, in chunks if they have a length."""
+  unroll = native_unroll if kernels == "native" else hk.dynamic_unroll
   if chunk_length:
-    return backward.unroll_in_chunks(core, inputs, state, chunk_length)
-  return hk.dynamic_unroll(core, inputs, state)
+    return backward.unroll_in_chunks(
+      core, inputs, state, chunk_length, unroll=unroll
+    )
+  return unroll(core, inputs, state)
 
 
 def _trained(
-  core: hk.RNNCore, config: ModelConfig, batch_size: int, mesh: Mesh | None
+  core: hk.RNNCore,
+  config: ModelConfig,
+  batch_size: int,
+  mesh: Mesh | None,
+  kernels: str,
 ) -> Any:
   """Returns the core as it is trained, divided over a mesh if there is one."""
-  core = backward.recompute(core, config, batch_size)
+  core = backward.recompute(core, config, batch_size, kernels)
   return core if hk.running_init() else sharding.constrain(core, mesh)
 
 
 def _forward(
-  config: ModelConfig, chunk_length: int, mesh: Mesh | None
+  config: ModelConfig, chunk_length: int, mesh: Mesh | None, kernels: str
 ) -> hk.Transformed:
   """Returns `make_forward`'s model, to be applied with a key or None."""
 
@@ -91,10 +103,11 @@ def _forward(
     core = make_core(config)
     batch_size = inputs.shape[1]
     outputs, _ = _unroll(
-      _trained(core, config, batch_size, mesh),
+      _trained(core, config, batch_size, mesh, kernels),
       inputs,
       core.initial_state(batch_size),
       chunk_length,
+      kernels,
     )
     return cast(jax.Array, outputs)
 
@@ -106,6 +119,7 @@ def make_rollout(
   environment: Environment,
   chunk_length: int = 0,
   mesh: Mesh | None = None,
+  kernels: str = "xla",
 ) -> hk.Transformed:
   """Returns the model acting over whole episodes, from `Episodes` to outcomes.
 
@@ -117,12 +131,13 @@ def make_rollout(
     environment: What it acts in.
     chunk_length: See `OptimiserConfig`.
     mesh: See `make_forward`.
+    kernels: See `OptimiserConfig`.
 
   Returns:
     ``init(key, episodes)`` and ``apply(params, episodes)``, which gives logits
     ``[T, B, O]`` and the environment's outcomes ``[T, B, ...]``.
   """
-  rollout = _rollout(config, environment, chunk_length, mesh)
+  rollout = _rollout(config, environment, chunk_length, mesh, kernels)
   return hk.without_apply_rng(rollout)
 
 
@@ -131,6 +146,7 @@ def _rollout(
   environment: Environment,
   chunk_length: int,
   mesh: Mesh | None,
+  kernels: str,
 ) -> hk.Transformed:
   """Returns `make_rollout`'s model, to be applied with a key or None."""
 
@@ -138,13 +154,15 @@ def _rollout(
     core = make_core(config)
     batch_size = episodes.inputs.shape[1]
     acting = Acting(
-      _trained(core, config, batch_size, mesh), environment, episodes.world
+      _trained(core, config, batch_size, mesh, kernels),
+      environment,
+      episodes.world,
     )
     state = ActingState(
       core.initial_state(batch_size), environment.start(episodes.world)
     )
     steps = (episodes.inputs, episodes.mask, episodes.coins)
-    answers, _ = _unroll(acting, steps, state, chunk_length)
+    answers, _ = _unroll(acting, steps, state, chunk_length, kernels)
     return cast(tuple[jax.Array, Any], answers)
 
   return _over(mesh, hk.transform(rollout))
@@ -221,7 +239,11 @@ def make_update(
     ``step``, the number of this update from 0, is not the state's: so after a
     loss that is not finite the state stays what it was before, for the caller
     to save, however late the caller looks at the loss.
+
+  Raises:
+    ValueError: The kernels cannot run here.
   """
+  _check_kernels(config, optimiser, mesh)
   one = _make_one_update(config, optimiser, goal, mesh)
 
   @functools.partial(
@@ -252,7 +274,14 @@ def make_updates(
     ``updates(states, batches, steps, seeds, memory_size)``: as
     ``make_update(..., seed)(state, batch, step, memory_size)``, but each array
     has an axis more, the first, for the network. The states are used up.
+
+  Raises:
+    ValueError: The kernels are native.
   """
+  if optimiser.kernels == "native":
+    raise ValueError(
+      "kernels must be 'xla' for several networks at once, got 'native'."
+    )
   one = _make_one_update(config, optimiser, goal)
 
   @functools.partial(jax.jit, static_argnums=4, donate_argnums=0)
@@ -263,6 +292,22 @@ def make_updates(
     return jax.vmap(each)(states, batches, steps, seeds)
 
   return updates
+
+
+def _check_kernels(
+  config: ModelConfig, optimiser: OptimiserConfig, mesh: Mesh | None
+) -> None:
+  """Raises a `ValueError` where native kernels are asked for and cannot run."""
+  if optimiser.kernels != "native":
+    return
+  if config.core != "dnc":
+    raise ValueError(
+      f"kernels must be 'xla' for core {config.core!r}, got 'native': those "
+      "are of core 'dnc'."
+    )
+  if mesh is not None:
+    raise ValueError("kernels must be 'xla' over several devices, got 'native'.")
+  check_machine()
 
 
 def _everywhere(mesh: Mesh | None) -> dict[str, Any]:
@@ -294,7 +339,14 @@ def _make_one_update(
 
     def loss(params: hk.Params) -> tuple[jax.Array, Scores]:
       _, scores = _attempt(
-        model, goal, params, batch, key, optimiser.chunk_length, mesh
+        model,
+        goal,
+        params,
+        batch,
+        key,
+        optimiser.chunk_length,
+        mesh,
+        optimiser.kernels,
       )
       return scores.loss, scores
 
@@ -355,6 +407,7 @@ def _attempt(
   key: jax.Array | None = None,
   chunk_length: int = 0,
   mesh: Mesh | None = None,
+  kernels: str = "xla",
 ) -> tuple[Any, Scores]:
   """Returns what a model does with a batch, and its scores.
 
@@ -362,10 +415,10 @@ def _attempt(
   """
   if isinstance(batch, Episodes):
     environment = cast(Environment, goal)
-    rollout = _rollout(config, environment, chunk_length, mesh)
+    rollout = _rollout(config, environment, chunk_length, mesh, kernels)
     _, outcomes = rollout.apply(params, key, batch)
     return outcomes, environment.scores(outcomes)
-  forward = _forward(config, chunk_length, mesh)
+  forward = _forward(config, chunk_length, mesh, kernels)
   logits = forward.apply(params, key, batch.inputs)
   return logits, cast(Objective, goal)(logits, batch.targets, batch.mask)
 

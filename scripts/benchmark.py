@@ -26,6 +26,7 @@ from typing import Any
 import jax
 from absl import flags
 
+from dnc_jax import optimisers
 from dnc_jax.config import ModelConfig
 from dnc_jax.optimisers import OPTIMISERS, OptimiserConfig
 from scripts import costs, limits, markdown, peers
@@ -90,6 +91,12 @@ MOST_BYTES = flags.DEFINE_integer(
 )
 OPTIMISER = flags.DEFINE_enum(
   "optimizer", "rmsprop", OPTIMISERS, "The optimiser."
+)
+KERNELS = flags.DEFINE_enum(
+  "kernels",
+  "xla",
+  optimisers.KERNELS,
+  "What a DNC's memory does its steps in: XLA's, or native ones for a CPU.",
 )
 CLOCK = flags.DEFINE_enum(
   "clock",
@@ -354,13 +361,16 @@ def main(argv: Sequence[str]) -> int:
     )
   if AT_LEAST.value is not None and PEER.value is None:
     raise ValueError("at_least needs a --peer.")
-  optimiser = OptimiserConfig(OPTIMISER.value, chunk_length=CHUNK_LENGTH.value)
+  optimiser = OptimiserConfig(
+    OPTIMISER.value, chunk_length=CHUNK_LENGTH.value, kernels=KERNELS.value
+  )
   settings = {
     **(sizes if NAMED_SIZES.value is None else {}),
     "repeats": REPEATS.value,
     "most_bytes": MOST_BYTES.value,
     "optimizer": OPTIMISER.value,
     "chunk_length": CHUNK_LENGTH.value,
+    "kernels": KERNELS.value,
     "clock": CLOCK.value,
   }
 

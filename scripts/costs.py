@@ -202,7 +202,8 @@ def measure(
     return row._replace(skipped=_too_much(needed, most_bytes))
 
   def forward_pass(params: Any, inputs: Any) -> jax.Array:
-    return training.make_forward(cell.config).apply(params, inputs)
+    forward = training.make_forward(cell.config, kernels=optimiser.kernels)
+    return forward.apply(params, inputs)
 
   # Of these, only an update uses up what it is given.
   update: Any = training.make_update(cell.config, optimiser, losses.bits)

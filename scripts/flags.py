@@ -18,7 +18,7 @@ from dnc_jax import ModelConfig
 from dnc_jax.access import ALLOCATIONS, LINKS, STRENGTHS
 from dnc_jax.config import CONTROLLERS, CORES
 from dnc_jax.ntm import INITIAL_MEMORIES
-from dnc_jax.optimisers import OPTIMISERS, OptimiserConfig
+from dnc_jax.optimisers import KERNELS, OPTIMISERS, OptimiserConfig
 from scripts import task_flags
 from scripts.presets import PRESETS
 from scripts.saved import RunConfig
@@ -168,6 +168,13 @@ def define_training_flags() -> None:
     "Steps of a sequence of which the backward pass holds at a time what it "
     "needs, for long sequences; 0 for all.",
   )
+  flags.DEFINE_enum(
+    "kernels",
+    "xla",
+    KERNELS,
+    "What a DNC's memory does its steps in; native ones, in C++ for a CPU, are "
+    "compiled at first use.",
+  )
   flags.DEFINE_integer("batch_size", 16, "Sequences in a batch.")
   flags.DEFINE_integer(
     "length_multiple",
@@ -272,6 +279,7 @@ def run_config() -> RunConfig:
       warmup_steps=FLAGS.warmup_steps,
       decay_steps=FLAGS.decay_steps,
       chunk_length=FLAGS.chunk_length,
+      kernels=FLAGS.kernels,
     ),
     batch_size=FLAGS.batch_size,
     seed=FLAGS.seed,

@@ -1,0 +1,526 @@
+// The gradient of a step of a memory, of one sequence. What begins with `of_` is
+// the gradient of what is named after it.
+
+#ifndef DNC_JAX_NATIVE_BACKWARD_H_
+#define DNC_JAX_NATIVE_BACKWARD_H_
+
+#include "memory.h"
+
+namespace dnc_jax {
+
+// What `Forward` kept, and the gradients of what it wrote.
+struct Known {
+  float *heard, *kept;
+  const float *of_words_read, *of_memory, *of_read_weights, *of_write_weights,
+      *of_usage, *of_link, *of_precedence_weights;
+};
+
+// The gradients of what `Forward` was given, to be written; those of memory and
+// links over these.
+struct Gradients {
+  float *said, *memory, *read_weights, *write_weights, *usage, *link,
+      *precedence_weights;
+};
+
+inline void ActivateBackward(const Memory& m, float* __restrict of_said,
+                             const Interface& own, const Interface& of) {
+  const float* start = own.write_vectors;
+  const float* of_start = of.write_vectors;
+  Copy(of_said, of_start, own.end - start);
+  for (int64_t i = own.erase_vectors - start; i < own.read_mode - start; ++i) {
+    of_said[i] = of_start[i] * start[i] * (1.0f - start[i]);
+  }
+  const int64_t modes = m.modes();
+  for (int64_t r = 0; r < m.reads && modes; ++r) {
+    const int64_t first = own.read_mode - start + r * modes;
+    const float mean = Dot(start + first, of_start + first, modes);
+    for (int64_t i = first; i < first + modes; ++i) {
+      of_said[i] = start[i] * (of_start[i] - mean);
+    }
+  }
+  // The gradient of softplus is the sigmoid: 1 - exp(-softplus).
+  const float added = m.oneplus ? 1.0f : 0.0f;
+  for (int64_t h = 0; h < m.writes; ++h) {
+    const int64_t i = own.write_strengths - start + h;
+    of_said[i] = of_start[i] * -std::expm1(added - start[i]);
+  }
+  for (int64_t r = 0; r < m.reads; ++r) {
+    const int64_t i = own.read_strengths - start + r;
+    of_said[i] = of_start[i] * -std::expm1(added - start[i]);
+  }
+  const float range = 1.0f - m.mask_floor;
+  for (int64_t i = own.write_masks - start; i < own.end - start; ++i) {
+    const float above = start[i] - m.mask_floor;  // range × sigmoid.
+    of_said[i] =
+        range > 0.0f ? of_start[i] * above * (1.0f - above / range) : 0.0f;
+  }
+}
+
+// Gradients of keys and masks, given those of what `Keys::Prepare` wrote.
+inline void KeysBackward(const Memory& m, const Keys& keys,
+                         const float* of_effective,
+                         const float* of_squared_masks, const float* of_squares,
+                         float* of_keys, float* of_masks) {
+  for (int64_t h = 0; h < keys.count; ++h) {
+    for (int64_t w = 0; w < m.word_size; ++w) {
+      const int64_t i = h * m.word_size + w;
+      const float key = keys.keys[i];
+      if (m.masked) {
+        of_keys[i] = keys.squared_masks[i] *
+                     (of_effective[i] + 2.0f * key * of_squares[h]);
+        of_masks[i] = 2.0f * keys.masks[i] *
+                      (of_squared_masks[i] + key * of_effective[i] +
+                       key * key * of_squares[h]);
+      } else {
+        of_keys[i] = of_effective[i] + 2.0f * key * of_squares[h];
+      }
+    }
+  }
+}
+
+// Adds the gradients of a word, of keys and of squared masks.
+inline void CompareBackward(const Memory& m, const Keys& keys,
+                            const float* __restrict word, int64_t slot,
+                            const float* of_dots, const float* of_squares,
+                            float* __restrict of_word, float* of_effective,
+                            float* of_squared_masks) {
+  const int64_t W = m.word_size;
+  AddRows(of_word, of_dots + slot, m.slots, keys.effective, keys.count, W);
+  AddToRows(of_effective, keys.count, of_dots + slot, m.slots, word, W);
+  if (!m.masked) {
+    Add(of_word, 2.0f * of_squares[slot], word, W);
+    return;
+  }
+  for (int64_t h = 0; h < keys.count; ++h) {
+    const float scale = of_squares[h * m.slots + slot];
+    const float* __restrict squared = keys.squared_masks + h * W;
+    float* __restrict of_squared = of_squared_masks + h * W;
+    for (int64_t w = 0; w < W; ++w) {
+      of_word[w] += 2.0f * scale * squared[w] * word[w];
+      of_squared[w] += scale * word[w] * word[w];
+    }
+  }
+}
+
+// Writes the gradient of a slot before writes, adds the others, and returns that
+// of the retention.
+inline float WriteBackward(const Memory& m, const Interface& own,
+                           const Interface& of, int64_t slot,
+                           const float* weights, float* of_weights,
+                           float retention, const float* __restrict word,
+                           const float* __restrict of_word,
+                           float* __restrict of_before) {
+  const int64_t W = m.word_size, H = m.writes;
+  float of_retention = 0.0f;
+  for (int64_t h = 0; h < H; ++h) {
+    const float weight = weights[h * m.slots + slot];
+    const float* __restrict erase = own.erase_vectors + h * W;
+    const float* __restrict vector = own.write_vectors + h * W;
+    float* __restrict of_erase = of.erase_vectors + h * W;
+    float* __restrict of_vector = of.write_vectors + h * W;
+    float of_weight = 0.0f;
+    if (H == 1) {
+      for (int64_t w = 0; w < W; ++w) {
+        const float gradient = of_word[w];
+        const float stays = 1.0f - weight * erase[w];
+        const float erased = gradient * word[w] * retention;
+        of_before[w] = gradient * stays * retention;
+        of_retention += gradient * word[w] * stays;
+        of_vector[w] += weight * gradient;
+        of_erase[w] -= weight * erased;
+        of_weight += gradient * vector[w] - erased * erase[w];
+      }
+    } else {
+      for (int64_t w = 0; w < W; ++w) {
+        float others = 1.0f;
+        for (int64_t k = 0; k < H; ++k) {
+          if (k == h) continue;
+          others *= 1.0f - weights[k * m.slots + slot] *
+                               own.erase_vectors[k * W + w];
+        }
+        const float gradient = of_word[w];
+        const float erased = gradient * word[w] * retention * others;
+        if (h == 0) {
+          const float stays = others * (1.0f - weight * erase[w]);
+          of_before[w] = gradient * stays * retention;
+          of_retention += gradient * word[w] * stays;
+        }
+        of_vector[w] += weight * gradient;
+        of_erase[w] -= weight * erased;
+        of_weight += gradient * vector[w] - erased * erase[w];
+      }
+    }
+    of_weights[h * m.slots + slot] += of_weight;
+  }
+  return of_retention;
+}
+
+template <int K>
+void LeadRowsBackward(const float* __restrict row, int64_t slot,
+                      const float* __restrict heads,
+                      const float* __restrict of_forward,
+                      const float* __restrict of_backward,
+                      float* __restrict of_heads, int64_t size) {
+  float totals[K] = {}, ahead[K];
+  for (int k = 0; k < K; ++k) ahead[k] = of_forward[k * size + slot];
+#pragma GCC ivdep
+  for (int64_t j = 0; j < size; ++j) {
+    const float x = row[j];
+    for (int k = 0; k < K; ++k) {
+      totals[k] += x * of_backward[k * size + j];
+      of_heads[k * size + j] += ahead[k] * x;
+    }
+  }
+  for (int k = 0; k < K; ++k) of_heads[k * size + slot] += totals[k];
+}
+
+template <int K>
+void OfRow(float* __restrict of_row, int64_t slot,
+           const float* __restrict heads, const float* __restrict of_forward,
+           const float* __restrict of_backward, int64_t size) {
+  float here[K], ahead[K];
+  for (int k = 0; k < K; ++k) {
+    here[k] = heads[k * size + slot];
+    ahead[k] = of_forward[k * size + slot];
+  }
+#pragma GCC ivdep
+  for (int64_t j = 0; j < size; ++j) {
+    float total = of_row[j];
+    for (int k = 0; k < K; ++k) {
+      total += ahead[k] * heads[k * size + j] + here[k] * of_backward[k * size + j];
+    }
+    of_row[j] = total;
+  }
+}
+
+// Writes the gradient of a row of links before over it, and adds the others.
+inline void LinkBackward(float* __restrict prev_row, float* __restrict of_row,
+                         int64_t slot, const float* __restrict weights,
+                         float* __restrict of_weights,
+                         const float* __restrict precedence,
+                         float* __restrict of_precedence, int64_t size) {
+  of_row[slot] = 0.0f;
+  const float weight = weights[slot], mine = 1.0f - weight;
+  float total = 0.0f;
+#pragma GCC ivdep
+  for (int64_t j = 0; j < size; ++j) {
+    const float gradient = of_row[j];
+    const float change = gradient * prev_row[j];
+    prev_row[j] = (mine - weights[j]) * gradient;
+    total += gradient * precedence[j] - change;
+    of_weights[j] -= change;
+    of_precedence[j] += weight * gradient;
+  }
+  of_weights[slot] += total;
+}
+
+// `NewLinks`, `LeadRowsBackward`, `OfRow` and `LinkBackward` in one go. The
+// precedence weight of this slot, and its link to itself, must be 0.
+template <int K>
+void RowBackward(float* __restrict prev_row, const float* __restrict of_link,
+                 int64_t slot, const float* __restrict weights,
+                 float* __restrict of_weights,
+                 const float* __restrict precedence,
+                 float* __restrict of_precedence,
+                 const float* __restrict heads,
+                 const float* __restrict of_forward,
+                 const float* __restrict of_backward,
+                 float* __restrict of_heads, int64_t size) {
+  const float weight = weights[slot], mine = 1.0f - weight;
+  const float of_own = of_precedence[slot];
+  float total = 0.0f, totals[K] = {}, here[K], ahead[K];
+  for (int k = 0; k < K; ++k) {
+    here[k] = heads[k * size + slot];
+    ahead[k] = of_forward[k * size + slot];
+  }
+#pragma GCC ivdep
+  for (int64_t j = 0; j < size; ++j) {
+    const float stays = mine - weights[j];
+    const float x = stays * prev_row[j] + weight * precedence[j];
+    float gradient = of_link[j];
+    for (int k = 0; k < K; ++k) {
+      const float y = of_backward[k * size + j];
+      totals[k] += x * y;
+      of_heads[k * size + j] += ahead[k] * x;
+      gradient += ahead[k] * heads[k * size + j] + here[k] * y;
+    }
+    const float change = gradient * prev_row[j];
+    prev_row[j] = stays * gradient;
+    total += gradient * precedence[j] - change;
+    of_weights[j] -= change;
+    of_precedence[j] += weight * gradient;
+  }
+  for (int k = 0; k < K; ++k) of_heads[k * size + slot] += totals[k];
+  of_weights[slot] += total;
+  of_precedence[slot] = of_own;
+  prev_row[slot] = 0.0f;
+}
+
+// Gradients of `FollowLinks`: that of the links before over these, and adds the
+// others; without `of_link` only that of the read weights.
+inline void FollowLinksBackward(const Memory& m, float* prev_link,
+                                const float* of_link, const float* weights,
+                                float* of_weights, float* precedence,
+                                float* of_precedence, const float* heads,
+                                const float* of_forward,
+                                const float* of_backward, float* of_heads,
+                                float* row, float* of_row) {
+  const int64_t N = m.slots;
+  for (int64_t i = 0; i < N; ++i) {
+    float* prev_row = prev_link + i * N;
+    if (of_link != nullptr && m.reads <= 4 && prev_row[i] == 0.0f) {
+      const float own = precedence[i];
+      precedence[i] = 0.0f;
+      ByFours(m.reads, [&](auto constant, int64_t) {
+        RowBackward<decltype(constant)::value>(
+            prev_row, of_link + i * N, i, weights, of_weights, precedence,
+            of_precedence, heads, of_forward, of_backward, of_heads, N);
+      });
+      precedence[i] = own;
+      continue;
+    }
+    NewLinks(row, prev_row, i, weights, precedence, N);
+    if (of_link != nullptr) Copy(of_row, of_link + i * N, N);
+    ByFours(m.reads, [&](auto constant, int64_t first) {
+      constexpr int K = decltype(constant)::value;
+      const int64_t start = first * N;
+      LeadRowsBackward<K>(row, i, heads + start, of_forward + start,
+                          of_backward + start, of_heads + start, N);
+      if (of_link != nullptr) {
+        OfRow<K>(of_row, i, heads + start, of_forward + start,
+                 of_backward + start, N);
+      }
+    });
+    if (of_link != nullptr) {
+      LinkBackward(prev_row, of_row, i, weights, of_weights, precedence,
+                   of_precedence, N);
+    }
+  }
+}
+
+// Writes the gradient of the usage before and of last step's write weights, and
+// adds those of the free gates and of last step's read weights.
+inline void UsageBackward(const Memory& m, const Kept& kept,
+                          const float* free_gate, const float* of_usage,
+                          const float* of_retention, float* of_prev_usage,
+                          float* of_write_weights, float* of_free_gate,
+                          float* of_read_weights) {
+  const int64_t N = m.slots;
+  for (int64_t i = 0; i < N; ++i) {
+    const float* read = kept.prev_read_weights + i;
+    const float* written = kept.prev_write_weights + i;
+    float retention = 1.0f, unwritten = 1.0f;
+    for (int64_t r = 0; r < m.reads; ++r) {
+      retention *= 1.0f - free_gate[r] * read[r * N];
+    }
+    for (int64_t h = 0; h < m.writes; ++h) unwritten *= 1.0f - written[h * N];
+    const float of_kept =
+        of_usage[i] * kept.usage_after_write[i] + of_retention[i];
+    const float of_after = of_usage[i] * retention;
+    for (int64_t r = 0; r < m.reads; ++r) {
+      float others = of_kept;
+      for (int64_t k = 0; k < m.reads; ++k) {
+        if (k != r) others *= 1.0f - free_gate[k] * read[k * N];
+      }
+      of_free_gate[r] -= others * read[r * N];
+      of_read_weights[r * N + i] -= others * free_gate[r];
+    }
+    of_prev_usage[i] = of_after * unwritten;
+    for (int64_t h = 0; h < m.writes; ++h) {
+      float others = m.usage_gradient ? of_after : 0.0f;
+      for (int64_t k = 0; k < m.writes; ++k) {
+        if (k != h) others *= 1.0f - written[k * N];
+      }
+      of_write_weights[h * N + i] = others * (1.0f - kept.prev_usage[i]);
+    }
+  }
+}
+
+inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
+  const int64_t N = m.slots, W = m.word_size, R = m.reads, H = m.writes;
+  const int64_t heads = m.heads(), modes = m.modes();
+  const int64_t numbers = Interface::Size(m);
+  Room room((7 + 6 * H + 2 * heads + 3 * R) * N + (4 * heads + 2 * N + 1) * W +
+            2 * heads + numbers);
+  float* retention = room.Take(N);
+  float* of_retention = room.Take(N);
+  float* of_offered = room.Take(N);
+  float* of_content = room.Take(N);
+  float* row = room.Take(N);
+  float* of_row = room.Take(N);
+  float* used = room.Take(H * N);
+  float* left = room.Take(H * N);
+  float* offered = room.Take((H + 1) * N);
+  int32_t* order = reinterpret_cast<int32_t*>(room.Take(H * N));
+  float* of_now = room.Take(H * N);
+  float* of_allocation = room.Take(N);
+  float* of_dots = room.Take(heads * N);
+  float* of_squares = room.Take(heads * N);
+  float* of_weights = room.Take(R * N);
+  float* of_forward = room.Take(R * N);
+  float* of_backward = room.Take(R * N);
+  float* effective = room.Take(heads * W);
+  float* squared_masks = room.Take(heads * W);
+  float* of_effective = room.Take(heads * W);
+  float* of_squared_masks = room.Take(heads * W);
+  float* words = room.Take(N * W);
+  float* of_words = room.Take(N * W);
+  float* of_word = room.Take(W);
+  float* key_squares = room.Take(heads);
+  float* of_key_squares = room.Take(heads);
+  float* of_heard = room.Take(numbers);
+
+  const Interface own(x.heard, m), of(of_heard, m);
+  const Kept kept(x.kept, m);
+  Fill(retention, N, 1.0f);
+  for (int64_t r = 0; r < R && m.deallocate; ++r) {
+    const float* weights = kept.prev_read_weights + r * N;
+    for (int64_t i = 0; i < N; ++i) {
+      retention[i] *= 1.0f - own.free_gate[r] * weights[i];
+    }
+  }
+  Copy(of_now, x.of_write_weights, H * N);
+  Fill(y.read_weights, R * N, 0.0f);
+
+  // What was read.
+  Copy(of_weights, x.of_read_weights, R * N);
+  for (int64_t i = 0; i < N; ++i) {
+    float* word = words + i * W;
+    EraseAndAdd(m, word, y.memory + i * W, kept.write_weights, i, own,
+                retention[i]);
+    AddDots(of_weights + i, N, x.of_words_read, R, word, W);
+  }
+
+  // Where read heads found it.
+  Keys keys = {own.read_keys,
+               own.read_masks,
+               effective + H * W,
+               squared_masks + H * W,
+               key_squares + H,
+               R};
+  keys.Prepare(m);
+  for (int64_t r = 0; r < R; ++r) {
+    const float* content = kept.read_content + r * N;
+    float mode = 1.0f;
+    if (modes) {
+      mode = own.read_mode[r * modes + 2 * H];
+      of.read_mode[r * modes + 2 * H] = Dot(content, of_weights + r * N, N);
+    }
+    for (int64_t i = 0; i < N; ++i) {
+      of_content[i] = mode * of_weights[r * N + i];
+    }
+    const int64_t norm = m.masked ? r * N : 0;
+    ContentBackward(content, of_content, kept.read_dots + r * N,
+                    kept.read_squares + norm, key_squares[H + r],
+                    own.read_strengths[r], N, of_dots + (H + r) * N,
+                    of_squares + H * N + norm, of_key_squares + H + r,
+                    of.read_strengths + r);
+  }
+
+  // Where links led.
+  for (int64_t h = 0; h < H && modes; ++h) {
+    const float* weights = kept.write_weights + h * N;
+    const float* last = kept.prev_precedence + h * N;
+    for (int64_t r = 0; r < R; ++r) {
+      const float* mode = own.read_mode + r * modes;
+      float* of_mode = of.read_mode + r * modes;
+      const float* gradient = of_weights + r * N;
+      of_mode[h] = Dot(kept.backward + (h * R + r) * N, gradient, N);
+      of_mode[H + h] = Dot(kept.forward + (h * R + r) * N, gradient, N);
+      for (int64_t i = 0; i < N; ++i) {
+        of_backward[r * N + i] = mode[h] * gradient[i];
+        of_forward[r * N + i] = mode[H + h] * gradient[i];
+      }
+    }
+    const float* of_new = x.of_precedence_weights + h * N;
+    float* of_last = y.precedence_weights + h * N;
+    const float total = Dot(of_new, last, N);
+    float free = 1.0f;
+    for (int64_t i = 0; i < N; ++i) free -= weights[i];
+    for (int64_t i = 0; i < N; ++i) of_last[i] = free * of_new[i];
+    const bool through = m.links == kDense;
+    for (int64_t i = 0; i < N && through; ++i) {
+      of_now[h * N + i] += of_new[i] - total;
+    }
+    FollowLinksBackward(m, y.link + h * N * N,
+                        through ? x.of_link + h * N * N : nullptr, weights,
+                        of_now + h * N, kept.prev_precedence + h * N, of_last,
+                        kept.prev_read_weights, of_forward, of_backward,
+                        y.read_weights, row, of_row);
+  }
+
+  // What was written.
+  for (int64_t i = 0; i < N; ++i) {
+    Copy(of_word, x.of_memory + i * W, W);
+    AddRows(of_word, kept.read_weights + i, N, x.of_words_read, R, W);
+    CompareBackward(m, keys, words + i * W, i, of_dots + H * N,
+                    of_squares + H * N, of_word, of_effective + H * W,
+                    of_squared_masks + H * W);
+    of_retention[i] = WriteBackward(
+        m, own, of, i, kept.write_weights, of_now, retention[i],
+        y.memory + i * W, of_word, of_words + i * W);
+  }
+  if (!m.deallocate) Fill(of_retention, N, 0.0f);
+  KeysBackward(m, keys, of_effective + H * W, of_squared_masks + H * W,
+               of_key_squares + H, of.read_keys, of.read_masks);
+
+  // Where it was written.
+  keys = {own.write_keys, own.write_masks, effective,
+          squared_masks,  key_squares,     H};
+  keys.Prepare(m);
+  Copy(offered, kept.usage, N);
+  for (int64_t h = 0; h < H; ++h) {
+    const float* allocation = kept.allocation + h * N;
+    float* taken = offered + h * N;
+    Allocate(of_allocation, taken, used + h * N, left + h * N, order + h * N,
+             N);
+    const float both = own.allocation_gate[h] * own.write_gate[h];
+    for (int64_t i = 0; i < N; ++i) {
+      taken[N + i] = taken[i] + (1.0f - taken[i]) * both * allocation[i];
+    }
+  }
+  for (int64_t h = H - 1; h >= 0; --h) {
+    const float* content = kept.write_content + h * N;
+    const float* allocation = kept.allocation + h * N;
+    const float* taken = offered + h * N;
+    const float gate = own.allocation_gate[h], write = own.write_gate[h];
+    float of_gate = 0.0f, of_write = 0.0f, of_both = 0.0f;
+    for (int64_t i = 0; i < N; ++i) {
+      const float offer = allocation[i], of_where = of_now[h * N + i];
+      const float of_next = of_offered[i], free = 1.0f - taken[i];
+      of_write += of_where * (gate * offer + (1.0f - gate) * content[i]);
+      of_gate += of_where * write * (offer - content[i]);
+      of_content[i] = of_where * write * (1.0f - gate);
+      of_both += of_next * free * offer;
+      of_allocation[i] = (of_where + of_next * free) * gate * write;
+      of_offered[i] = of_next * (1.0f - gate * write * offer);
+    }
+    of.allocation_gate[h] = of_gate + of_both * write;
+    of.write_gate[h] = of_write + of_both * gate;
+    AllocateBackward(of_offered, of_allocation, allocation, used + h * N,
+                     left + h * N, order + h * N, N);
+    const int64_t norm = m.masked ? h * N : 0;
+    ContentBackward(content, of_content, kept.write_dots + h * N,
+                    kept.write_squares + norm, key_squares[h],
+                    own.write_strengths[h], N, of_dots + h * N,
+                    of_squares + norm, of_key_squares + h,
+                    of.write_strengths + h);
+  }
+  for (int64_t i = 0; i < N; ++i) {
+    CompareBackward(m, keys, y.memory + i * W, i, of_dots, of_squares,
+                    of_words + i * W, of_effective, of_squared_masks);
+  }
+  Copy(y.memory, of_words, N * W);
+  KeysBackward(m, keys, of_effective, of_squared_masks, of_key_squares,
+               of.write_keys, of.write_masks);
+
+  // What was free.
+  Add(of_offered, 1.0f, x.of_usage, N);
+  UsageBackward(m, kept, own.free_gate, of_offered, of_retention, y.usage,
+                y.write_weights, of.free_gate, y.read_weights);
+  ActivateBackward(m, y.said, own, of);
+}
+
+}  // namespace dnc_jax
+
+#endif  // DNC_JAX_NATIVE_BACKWARD_H_

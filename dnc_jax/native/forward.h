@@ -1,0 +1,233 @@
+// A step of a memory, of one sequence.
+
+#ifndef DNC_JAX_NATIVE_FORWARD_H_
+#define DNC_JAX_NATIVE_FORWARD_H_
+
+#include "memory.h"
+
+namespace dnc_jax {
+
+// What a step is given of one sequence, and what it writes.
+struct Before {
+  const float *said, *memory, *read_weights, *write_weights, *usage, *link,
+      *precedence_weights;
+};
+
+struct After {
+  float *words_read, *memory, *read_weights, *write_weights, *usage, *link,
+      *precedence_weights, *heard, *kept;
+};
+
+// Brings each quantity of the interface into its range.
+inline void Activate(const Memory& m, const float* said, const Interface& own) {
+  const float* start = own.write_vectors;
+  Copy(own.write_vectors, said, own.end - start);
+  for (float* x = own.erase_vectors; x < own.read_mode; ++x) {
+    *x = Sigmoid(*x);
+  }
+  if (m.links != kOff) {
+    for (int64_t r = 0; r < m.reads; ++r) {
+      Softmax(own.read_mode + r * m.modes(), m.modes());
+    }
+  }
+  const float add = m.oneplus ? 1.0f : 0.0f;
+  for (int64_t h = 0; h < m.writes; ++h) {
+    own.write_strengths[h] = Softplus(own.write_strengths[h]) + add;
+  }
+  for (int64_t r = 0; r < m.reads; ++r) {
+    own.read_strengths[r] = Softplus(own.read_strengths[r]) + add;
+  }
+  for (float* x = own.write_masks; x < own.end; ++x) {
+    *x = m.mask_floor + (1.0f - m.mask_floor) * Sigmoid(*x);
+  }
+}
+
+// Writes usage after the last step's writes, what is kept of it, and usage.
+inline void FollowUsage(const Memory& m, const Before& x, const float* free_gate,
+                        float* after_write, float* retention, float* usage) {
+  for (int64_t i = 0; i < m.slots; ++i) {
+    after_write[i] = 1.0f;
+    retention[i] = 1.0f;
+  }
+  for (int64_t h = 0; h < m.writes; ++h) {
+    const float* weights = x.write_weights + h * m.slots;
+    for (int64_t i = 0; i < m.slots; ++i) after_write[i] *= 1.0f - weights[i];
+  }
+  for (int64_t r = 0; r < m.reads; ++r) {
+    const float* weights = x.read_weights + r * m.slots;
+    const float gate = free_gate[r];
+    for (int64_t i = 0; i < m.slots; ++i) {
+      retention[i] *= 1.0f - gate * weights[i];
+    }
+  }
+  for (int64_t i = 0; i < m.slots; ++i) {
+    const float before = x.usage[i];
+    after_write[i] = before + (1.0f - before) * (1.0f - after_write[i]);
+    usage[i] = after_write[i] * retention[i];
+  }
+}
+
+template <int K>
+void LeadRows(const float* __restrict row, int64_t slot,
+              const float* __restrict heads, float* __restrict forward,
+              float* __restrict backward, int64_t size) {
+  float totals[K] = {}, here[K];
+  for (int k = 0; k < K; ++k) here[k] = heads[k * size + slot];
+#pragma GCC ivdep
+  for (int64_t j = 0; j < size; ++j) {
+    const float x = row[j];
+    for (int k = 0; k < K; ++k) {
+      totals[k] += x * heads[k * size + j];
+      backward[k * size + j] += here[k] * x;
+    }
+  }
+  for (int k = 0; k < K; ++k) forward[k * size + slot] = totals[k];
+}
+
+// Links of one write head after a step, and where they lead every read head.
+inline void FollowLinks(const Memory& m, float* link, const float* prev_link,
+                        const float* weights, const float* precedence,
+                        const float* heads, float* forward, float* backward) {
+  const int64_t N = m.slots;
+  Fill(backward, m.reads * N, 0.0f);
+  for (int64_t i = 0; i < N; ++i) {
+    float* row = link + i * N;
+    NewLinks(row, prev_link + i * N, i, weights, precedence, N);
+    ByFours(m.reads, [&](auto constant, int64_t first) {
+      const int64_t start = first * N;
+      LeadRows<decltype(constant)::value>(row, i, heads + start,
+                                          forward + start, backward + start, N);
+    });
+  }
+}
+
+inline void Forward(const Memory& m, const Before& x, const After& y) {
+  const int64_t N = m.slots, W = m.word_size, R = m.reads, H = m.writes;
+  Room room(5 * N + 2 * m.heads() * W + m.heads());
+  float* retention = room.Take(N);
+  float* used = room.Take(N);
+  float* left = room.Take(N);
+  float* offered = room.Take(N);
+  int32_t* order = reinterpret_cast<int32_t*>(room.Take(N));
+  float* effective = room.Take(m.heads() * W);
+  float* squared_masks = room.Take(m.heads() * W);
+  float* key_squares = room.Take(m.heads());
+
+  const Interface own(y.heard, m);
+  const Kept kept(y.kept, m);
+  Activate(m, x.said, own);
+  Copy(kept.prev_read_weights, x.read_weights, R * N);
+  Copy(kept.prev_write_weights, x.write_weights, H * N);
+  Copy(kept.prev_usage, x.usage, N);
+  FollowUsage(m, x, own.free_gate, kept.usage_after_write, retention,
+              kept.usage);
+  Copy(y.usage, kept.usage, N);
+  if (!m.deallocate) Fill(retention, N, 1.0f);
+
+  // Where to write.
+  Keys keys = {own.write_keys, own.write_masks, effective,
+               squared_masks,  key_squares,     H};
+  keys.Prepare(m);
+  for (int64_t i = 0; i < N; ++i) {
+    keys.Compare(m, x.memory + i * W, i, kept.write_dots, kept.write_squares);
+  }
+  Copy(offered, kept.usage, N);
+  for (int64_t h = 0; h < H; ++h) {
+    float* content = kept.write_content + h * N;
+    float* allocation = kept.allocation + h * N;
+    float* weights = kept.write_weights + h * N;
+    Content(content, kept.write_dots + h * N,
+            kept.write_squares + (m.masked ? h * N : 0), key_squares[h],
+            own.write_strengths[h], N);
+    Allocate(allocation, offered, used, left, order, N);
+    const float gate = own.allocation_gate[h], write = own.write_gate[h];
+    for (int64_t i = 0; i < N; ++i) {
+      weights[i] =
+          write * (gate * allocation[i] + (1.0f - gate) * content[i]);
+      offered[i] += (1.0f - offered[i]) * (gate * write) * allocation[i];
+    }
+  }
+  Copy(y.write_weights, kept.write_weights, H * N);
+
+  // Writes, and what read heads find.
+  keys = {own.read_keys,
+          own.read_masks,
+          effective + H * W,
+          squared_masks + H * W,
+          key_squares + H,
+          R};
+  keys.Prepare(m);
+  for (int64_t i = 0; i < N; ++i) {
+    float* word = y.memory + i * W;
+    EraseAndAdd(m, word, x.memory + i * W, kept.write_weights, i, own,
+                retention[i]);
+    keys.Compare(m, word, i, kept.read_dots, kept.read_squares);
+  }
+
+  // Where to read.
+  for (int64_t r = 0; r < R; ++r) {
+    float* content = kept.read_content + r * N;
+    Content(content, kept.read_dots + r * N,
+            kept.read_squares + (m.masked ? r * N : 0), key_squares[H + r],
+            own.read_strengths[r], N);
+    float* weights = kept.read_weights + r * N;
+    const float mode =
+        m.links == kOff ? 1.0f : own.read_mode[r * m.modes() + 2 * H];
+    for (int64_t i = 0; i < N; ++i) weights[i] = mode * content[i];
+  }
+  if (m.links != kOff) {
+    Copy(kept.prev_precedence, x.precedence_weights, H * N);
+    for (int64_t h = 0; h < H; ++h) {
+      const float* weights = kept.write_weights + h * N;
+      const float* last = x.precedence_weights + h * N;
+      float* forward = kept.forward + h * R * N;
+      float* backward = kept.backward + h * R * N;
+      FollowLinks(m, y.link + h * N * N, x.link + h * N * N, weights,
+                  kept.prev_precedence + h * N, x.read_weights, forward,
+                  backward);
+      for (int64_t r = 0; r < R; ++r) {
+        const float* mode = own.read_mode + r * m.modes();
+        Add(kept.read_weights + r * N, mode[h], backward + r * N, N);
+        Add(kept.read_weights + r * N, mode[H + h], forward + r * N, N);
+      }
+      float free = 1.0f;
+      for (int64_t i = 0; i < N; ++i) free -= weights[i];
+      for (int64_t i = 0; i < N; ++i) {
+        y.precedence_weights[h * N + i] = free * last[i] + weights[i];
+      }
+    }
+  }
+  Copy(y.read_weights, kept.read_weights, R * N);
+  Fill(y.words_read, R * W, 0.0f);
+  for (int64_t i = 0; i < N; ++i) {
+    AddToRows(y.words_read, R, kept.read_weights + i, N, y.memory + i * W, W);
+  }
+}
+
+// Memory and links after a step, given what `Forward` kept of it.
+inline void Advance(const Memory& m, const float* memory, const float* link,
+                    float* heard, float* rows, float* new_memory,
+                    float* new_link) {
+  const int64_t N = m.slots, W = m.word_size;
+  const Interface own(heard, m);
+  const Kept kept(rows, m);
+  for (int64_t i = 0; i < N; ++i) {
+    float retention = 1.0f;
+    for (int64_t r = 0; r < m.reads && m.deallocate; ++r) {
+      retention *= 1.0f - own.free_gate[r] * kept.prev_read_weights[r * N + i];
+    }
+    EraseAndAdd(m, new_memory + i * W, memory + i * W, kept.write_weights, i,
+                own, retention);
+  }
+  for (int64_t h = 0; h < m.writes && m.links != kOff; ++h) {
+    for (int64_t i = 0; i < N; ++i) {
+      const int64_t start = (h * N + i) * N;
+      NewLinks(new_link + start, link + start, i, kept.write_weights + h * N,
+               kept.prev_precedence + h * N, N);
+    }
+  }
+}
+
+}  // namespace dnc_jax
+
+#endif  // DNC_JAX_NATIVE_FORWARD_H_

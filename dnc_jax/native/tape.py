@@ -1,0 +1,281 @@
+"""A memory's steps by compiled kernels, and the tape that they write.
+
+The tape holds memories and links before each step and after the last, and what
+a step's gradient needs. Kernels write it where it lies, step after step. The
+gradient of the tape is the tape itself: `finish` hands it to the backward pass
+in that place, and each step's gradient reads there what the step kept, and
+leaves the gradients of memory and links where these were. So nothing is copied
+that JAX would stack, and no zeros are made to be written over.
+
+Shapes: B sequences in the batch, N slots, W numbers in a slot, R read heads, H
+write heads, I numbers in the interface, S states and T steps on the tape, K
+rows of N kept of a step.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dnc_jax.native import library
+
+LINKS = ("off", "dense", "stop_gradient")
+
+
+class Options(NamedTuple):
+  """What kind of memory it is.
+
+  Attributes:
+    num_reads: R.
+    num_writes: H.
+    links: Of `LINKS`.
+    oneplus: Strengths are by oneplus, otherwise by softplus.
+    usage_gradient: See `MemoryAccess`, as for those after it.
+    content_mask: Look-ups have masks.
+    deallocate: Freed slots are wiped.
+    mask_floor: Least that a masked element counts.
+    spacing: Every so many-th state has a place of its own on the tape; 0 where
+      none has, since no gradient is asked for.
+  """
+
+  num_reads: int
+  num_writes: int
+  links: str
+  oneplus: bool
+  usage_gradient: bool
+  content_mask: bool
+  deallocate: bool
+  mask_floor: float
+  spacing: int
+
+  def num_states(self, num_steps: int) -> int:
+    """Returns S, states that a tape of so many steps holds."""
+    if self.spacing == 0:
+      return 2
+    return num_steps // self.spacing + self.spacing
+
+  def place(self, index: int, num_states: int) -> int:
+    """Returns where the state before a step lies, as the kernels have it."""
+    if self.spacing == 0:
+      return index % 2
+    between = index % self.spacing
+    return num_states - self.spacing + between if between else (
+      index // self.spacing
+    )
+
+  @property
+  def num_rows(self) -> int:
+    """K, rows that are kept of a step."""
+    reads, writes = self.num_reads, self.num_writes
+    links = 0 if self.links == "off" else writes * (1 + 2 * reads)
+    norms = reads + writes if self.content_mask else 2
+    return 4 * reads + 5 * writes + 3 + links + norms
+
+  def attributes(self) -> dict[str, Any]:
+    """Returns the options as the kernels take them."""
+    return {
+      "reads": np.int64(self.num_reads),
+      "writes": np.int64(self.num_writes),
+      "links": np.int64(LINKS.index(self.links)),
+      "oneplus": self.oneplus,
+      "usage_gradient": self.usage_gradient,
+      "masked": self.content_mask,
+      "deallocate": self.deallocate,
+      "mask_floor": np.float32(self.mask_floor),
+      "spacing": np.int64(self.spacing),
+    }
+
+
+class Tape(NamedTuple):
+  """What steps write.
+
+  Attributes:
+    memories: Contents. Shape ``[S, B, N, W]``.
+    links: Shape ``[S, B, H, N, N]``; ``[S, B, 0]`` without links.
+    heard: The interface, each quantity in its range. Shape ``[T, B, I]``.
+    kept: Shape ``[T, B, K, N]``.
+  """
+
+  memories: jax.Array
+  links: jax.Array
+  heard: jax.Array
+  kept: jax.Array
+
+
+class Carried(NamedTuple):
+  """What a step gives the next beside the tape, and reads.
+
+  Attributes:
+    read_weights: Shape ``[B, R, N]``.
+    write_weights: Shape ``[B, H, N]``.
+    usage: Shape ``[B, N]``.
+    precedence_weights: Shape ``[B, H, N]``; ``[B, 0]`` without links.
+  """
+
+  read_weights: jax.Array
+  write_weights: jax.Array
+  usage: jax.Array
+  precedence_weights: jax.Array
+
+
+def _like(tree: Any) -> Any:
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def start(
+  options: Options,
+  num_steps: int,
+  num_heard: int,
+  memory: jax.Array,
+  link: jax.Array,
+) -> Tape:
+  """Returns a tape that holds what is before the first step.
+
+  Args:
+    options: What kind of memory it is.
+    num_steps: Steps to come, at least 1.
+    num_heard: I.
+    memory: Shape ``[B, N, W]``.
+    link: Shape ``[B, H, N, N]``; ``[B, 0]`` without links.
+  """
+  batch_size, num_slots, _ = memory.shape
+  num_states = options.num_states(num_steps)
+  num_kept = num_steps if options.spacing else 1
+
+  def room(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+  results = (
+    room(num_states, *memory.shape),
+    room(num_states, *link.shape),
+    room(num_kept, batch_size, num_heard),
+    room(num_kept, batch_size, options.num_rows, num_slots),
+  )
+  library.register()
+  call = jax.ffi.ffi_call("dnc_jax_open", results, vmap_method="sequential")
+  return Tape(*call(memory, link))
+
+
+def _start_forward(*args: Any) -> tuple[Tape, None]:
+  return start(*args), None
+
+
+def _start_backward(
+  options: Options, num_steps: int, num_heard: int, kept: None, tape: Tape
+) -> tuple[jax.Array, jax.Array]:
+  del options, num_steps, num_heard, kept
+  return tape.memories[0], tape.links[0]
+
+
+start.defvjp(_start_forward, _start_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def step(
+  options: Options,
+  index: jax.Array,
+  said: jax.Array,
+  carried: Carried,
+  tape: Tape,
+) -> tuple[jax.Array, Carried, Tape]:
+  """Does a step.
+
+  Args:
+    options: What kind of memory it is.
+    index: The step's, from 0. Shape ``[]``, int32.
+    said: What the controller says to the memory. Shape ``[B, I]``.
+    carried: What the step before gave.
+    tape: Likewise.
+
+  Returns:
+    The words read, ``[B, R, W]``, and what it gives the next step.
+  """
+  _, batch_size, _, word_size = tape.memories.shape
+  words = jax.ShapeDtypeStruct(
+    (batch_size, options.num_reads, word_size), jnp.float32
+  )
+  words, *rest = _call_with_tape(
+    "dnc_jax_forward", options, index, [said, *carried], [words, *carried], tape
+  )
+  return words, Carried(*rest[:4]), Tape(*rest[4:])
+
+
+def _call_with_tape(
+  name: str,
+  options: Options,
+  index: jax.Array,
+  args: list[Any],
+  results: list[Any],
+  tape: Tape,
+) -> list[jax.Array]:
+  """Calls a kernel that writes the tape where it lies."""
+  library.register()
+  first, last = 1 + len(args), len(results)
+  call = jax.ffi.ffi_call(
+    name,
+    _like([*results, *tape]),
+    input_output_aliases={first + i: last + i for i in range(len(tape))},
+    vmap_method="sequential",
+  )
+  return list(call(index, *args, *tape, **options.attributes()))
+
+
+def _step_forward(options: Options, index: jax.Array, *args: Any) -> Any:
+  return step(options, index, *args), index
+
+
+def _step_backward(options: Options, index: jax.Array, of: Any) -> Any:
+  of_words, of_carried, tape = of
+  of_said = jax.ShapeDtypeStruct(tape.heard.shape[1:], jnp.float32)
+  of_said, *rest = _call_with_tape(
+    "dnc_jax_backward",
+    options,
+    index,
+    [of_words, *of_carried],
+    [of_said, *of_carried],
+    tape,
+  )
+  return None, of_said, Carried(*rest[:4]), Tape(*rest[4:])
+
+
+step.defvjp(_step_forward, _step_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def finish(
+  options: Options, num_steps: int, rest: Any, tape: Tape
+) -> tuple[Any, jax.Array, jax.Array]:
+  """Returns what is after the last step, and hands the tape to its gradient.
+
+  Args:
+    options: What kind of memory it is.
+    num_steps: As `start` was told.
+    rest: All outputs and states that a gradient can come through.
+    tape: After the last step.
+
+  Returns:
+    ``rest``, and the memory and the links.
+  """
+  last = options.place(num_steps, len(tape.memories))
+  return rest, tape.memories[last], tape.links[last]
+
+
+def _finish_forward(*args: Any) -> Any:
+  return finish(*args), args[-1]
+
+
+def _finish_backward(
+  options: Options, num_steps: int, tape: Tape, of: Any
+) -> tuple[Any, Tape]:
+  of_rest, of_memory, of_link = of
+  last = options.place(num_steps, len(tape.memories))
+  return of_rest, tape._replace(
+    memories=tape.memories.at[last].set(of_memory),
+    links=tape.links.at[last].set(of_link),
+  )
+
+
+finish.defvjp(_finish_forward, _finish_backward)

@@ -1,0 +1,269 @@
+"""Unrolls a core whose memory does its steps in compiled kernels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from dnc_jax import _interface
+from dnc_jax.access import AccessState, MemoryAccess
+from dnc_jax.linkage import TemporalLinkageState
+from dnc_jax.native import library
+from dnc_jax.native import tape as tapes
+from dnc_jax.native.tape import Carried, Options, Tape
+
+# Numbers in the memories and links of all steps and sequences, up to which each
+# has a place of its own on the tape: in caches that is faster than to compute
+# some again. Measured in docs/performance.md.
+_MOST_NUMBERS_KEPT = 2**22
+
+# Otherwise, every so many-th has.
+_SPACING = 4
+
+_Core = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def native_unroll(
+  core: _Core, inputs: Any, state: Any, *, keep: bool = True
+) -> tuple[Any, Any]:
+  """Unrolls a core as `hk.dynamic_unroll`, its memory in compiled kernels.
+
+  What a `MemoryAccess` does in a step, and its gradient, are then one function
+  each, in C++, for CPUs: docs/performance.md has what that buys. They are
+  compiled at first use, for the machine that they run on, and kept in
+  ``DNC_JAX_CACHE`` or the user's folder for caches. Outputs, states and
+  gradients are those of `hk.dynamic_unroll` but for rounding.
+
+      core = dnc_jax.DNC(output_size=8)
+      outputs, state = dnc_jax.native_unroll(
+        core, inputs, core.initial_state(batch_size)
+      )
+
+  Forward-mode differentiation is refused, and so are cores that change the
+  memory's state between steps, such as `hk.ResetCore`. Memories and links are
+  written where they lie from step to step, which is why the whole unrolling
+  has to be known and not a step alone.
+
+  Args:
+    core: A function from inputs and state to outputs and state, such as an
+      `hk.RNNCore`, with one `MemoryAccess` in it.
+    inputs: Arrays ``[T, B, ...]``, T at least 1.
+    state: State before the first step, with one `AccessState` in it. Float32.
+    keep: Whether a gradient will be asked for. Without, nothing is kept for it,
+      and a gradient would be wrong.
+
+  Returns:
+    Outputs ``[T, B, ...]``, and the state after the last step.
+
+  Raises:
+    ValueError: There is no C++ compiler, the default device is not a CPU, there
+      is not one memory, or it has an option that kernels do not know: sparse
+      links or links in 16 bits, ``link_sharpness``, allocation by softmax.
+  """
+  if hk.running_init():
+    return hk.dynamic_unroll(core, inputs, state)
+  check_machine()
+  leaves, tree = jax.tree.flatten(state, is_leaf=_is_memory)
+  places = [i for i, leaf in enumerate(leaves) if _is_memory(leaf)]
+  if len(places) != 1:
+    raise ValueError(
+      "native kernels need a state with one AccessState in it, got "
+      f"{len(places)}. Choose core 'dnc', or leave the kernels to XLA."
+    )
+  before = leaves[places[0]]
+  leaves[places[0]] = _without_tape(before)
+  reel = _Reel(before)
+  start = tree.unflatten(leaves)
+  num_steps = len(jax.tree.leaves(inputs)[0])
+  options, num_heard = reel.ask(core, jax.tree.map(lambda x: x[0], inputs), start)
+  reel.options = options = options._replace(
+    spacing=_spacing(before, num_steps) if keep else 0
+  )
+
+  def body(carry: Any, x: Any) -> tuple[Any, Any]:
+    index, tape, state = carry
+    outputs, state, tape = reel.step(core, index, tape, x, state)
+    return (index + 1, tape, state), outputs
+
+  link = _no_links(before) if before.linkage is None else before.linkage.link
+  tape = tapes.start(options, num_steps, num_heard, before.memory, link)
+  index = jnp.zeros([], jnp.int32)
+  (_, tape, state), outputs = hk.scan(body, (index, tape, start), inputs)
+  (outputs, state), memory, link = tapes.finish(
+    options, num_steps, (outputs, state), tape
+  )
+  leaves = jax.tree.leaves(state, is_leaf=_is_memory)
+  leaves[places[0]] = _with_tape(leaves[places[0]], memory, link)
+  return outputs, tree.unflatten(leaves)
+
+
+def check_machine() -> None:
+  """Makes the kernels ready.
+
+  Raises:
+    ValueError: They cannot run here.
+  """
+  if jax.default_backend() != "cpu":
+    raise ValueError(
+      f"native kernels run on a CPU, not on {jax.default_backend()!r}. Leave "
+      "the kernels to XLA, or set JAX_PLATFORMS=cpu."
+    )
+  library.register()
+
+
+class _Reel:
+  """Does a core's steps, its memory's on a tape."""
+
+  def __init__(self, before: AccessState):
+    self.options: Options | None = None
+    self._has_links = before.linkage is not None
+    self._index: Any = None
+    self._tape: Any = None
+    self._memory: Any = None
+    self._asked: list[tuple[Options, int]] = []
+
+  def ask(self, core: _Core, inputs: Any, state: Any) -> tuple[Options, int]:
+    """Returns what kind of memory it is, and I, by tracing a step.
+
+    Raises:
+      ValueError: It is none that kernels know.
+    """
+    # With keys of its own, so that the steps to come draw what they would.
+    with hk.with_rng(jax.random.key(0)), hk.intercept_methods(self._intercept):
+      hk.eval_shape(core, inputs, state)
+    if len(self._asked) != 1:
+      raise ValueError(
+        "native kernels need a core that calls one MemoryAccess once a step, "
+        f"got {len(self._asked)} calls. Leave the kernels to XLA."
+      )
+    return self._asked[0]
+
+  def step(
+    self, core: _Core, index: jax.Array, tape: Tape, inputs: Any, state: Any
+  ) -> tuple[Any, Any, Tape]:
+    """Does a step, and returns outputs, state and tape."""
+    self._index, self._tape = index, tape
+    leaves = jax.tree.leaves(state, is_leaf=_is_memory)
+    self._memory = next(x for x in leaves if _is_memory(x)).memory
+    with hk.intercept_methods(self._intercept):
+      outputs, state = core(inputs, state)
+    tape, self._tape = self._tape, None
+    return outputs, state, tape
+
+  def _intercept(
+    self,
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    context: hk.MethodContext,
+  ) -> Any:
+    module = context.module
+    is_memory = isinstance(module, MemoryAccess)
+    if not is_memory or context.method_name != "__call__":
+      return call(*args, **kwargs)
+    return self._access(module, *args, **kwargs)
+
+  def _access(
+    self, module: MemoryAccess, inputs: jax.Array, prev_state: AccessState
+  ) -> tuple[jax.Array, AccessState]:
+    """Does what a memory's ``__call__`` does."""
+    said = _interface.say(
+      inputs, module.interface_layout(), layer_norm=module.options["layer_norm"]
+    )
+    if self.options is None:
+      self._asked.append((_options(module), said.shape[1]))
+      words = jnp.zeros([len(inputs), *module.output_shape])
+      return words, prev_state
+    if prev_state.memory is not self._memory:
+      raise ValueError(
+        "native kernels need a core that leaves its memory's state alone "
+        "between steps, as hk.ResetCore does not. Leave the kernels to XLA."
+      )
+    links = prev_state.linkage
+    carried = Carried(
+      prev_state.read_weights,
+      prev_state.write_weights,
+      prev_state.usage,
+      _no_links(prev_state) if links is None else links.precedence_weights,
+    )
+    words, carried, self._tape = tapes.step(
+      self.options, self._index, said, carried, self._tape
+    )
+    if links is not None:
+      links = links._replace(precedence_weights=carried.precedence_weights)
+    return words, prev_state._replace(
+      read_weights=carried.read_weights,
+      write_weights=carried.write_weights,
+      linkage=links,
+      usage=carried.usage,
+    )
+
+
+def _options(module: MemoryAccess) -> Options:
+  """Returns what kernels are to know of a memory.
+
+  Raises:
+    ValueError: They do not know its kind.
+  """
+  if type(module) is not MemoryAccess:
+    raise ValueError(
+      f"native kernels know MemoryAccess, not {type(module).__name__}. Leave "
+      "the kernels to XLA."
+    )
+  own = module.options
+  unknown = {
+    "links 'sparse'": own["links"] == "sparse",
+    "bfloat16_links": own["bfloat16_links"],
+    "link_sharpness": own["link_sharpness"],
+    "allocation 'softmax'": own["allocation"] == "softmax",
+  }
+  for name, is_asked in unknown["items"]():
+    if is_asked:
+      raise ValueError(
+        f"native kernels do not know {name}. Leave the kernels to XLA."
+      )
+  return Options(
+    num_reads=module.num_reads,
+    num_writes=module.num_writes,
+    links=own["links"],
+    oneplus=own["strength"] == "oneplus",
+    usage_gradient=own["usage_gradient"],
+    content_mask=own["content_mask"],
+    deallocate=own["deallocate"],
+    mask_floor=own["mask_floor"],
+    spacing=0,
+  )
+
+
+def _spacing(memory: AccessState, num_steps: int) -> int:
+  """Returns how far apart states are that have a place of their own."""
+  numbers = memory.memory.size
+  if memory.linkage is not None:
+    numbers += memory.linkage.link.size
+  return 1 if num_steps * numbers <= _MOST_NUMBERS_KEPT else _SPACING
+
+
+def _is_memory(x: Any) -> bool:
+  return isinstance(x, AccessState)
+
+
+def _no_links(memory: AccessState) -> jax.Array:
+  """Returns what stands for links where there are none."""
+  return jnp.zeros([len(memory.usage), 0])
+
+
+def _without_tape(memory: AccessState) -> AccessState:
+  """Returns a memory's state without what is on the tape."""
+  return _with_tape(memory, _no_links(memory), _no_links(memory))
+
+
+def _with_tape(
+  memory: AccessState, contents: jax.Array, link: jax.Array
+) -> AccessState:
+  """Returns a memory's state with what is on the tape."""
+  linkage = memory.linkage
+  if isinstance(linkage, TemporalLinkageState):
+    linkage = linkage._replace(link=link)
+  return memory._replace(memory=contents, linkage=linkage)
