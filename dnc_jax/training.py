@@ -306,7 +306,9 @@ def _check_kernels(
       "are of core 'dnc'."
     )
   if mesh is not None:
-    raise ValueError("kernels must be 'xla' over several devices, got 'native'.")
+    raise ValueError(
+      "kernels must be 'xla' over several devices, got 'native'."
+    )
   check_machine()
 
 

@@ -19,7 +19,7 @@ from dnc_jax import interop
 from dnc_jax.access import AccessState, TemporalLinkageState
 from dnc_jax.config import make_core
 from dnc_jax.dnc import DNCState
-from tests import reference_network
+from tests import native_kernels, reference_network
 from tests.compiling import compile_fully
 from tests.float64 import Float64TestCase
 
@@ -119,7 +119,10 @@ def _to_deepmind(params: hk.Params, like: dict[str, np.ndarray]):
   return result
 
 
-def _unroll(name: str, dtype: str = "float64"):
+_ALL_STATES = functools.partial(hk.dynamic_unroll, return_all_states=True)
+
+
+def _unroll(name: str, dtype: str = "float64", by: Any = _ALL_STATES):
   """Returns ours as a function of parameters and inputs, and both of these."""
   sizes, arrays = _load(name)
   variables = {
@@ -139,7 +142,7 @@ def _unroll(name: str, dtype: str = "float64"):
       state = _to_state(initial)
     else:
       state = core.initial_state(inputs.shape[1])
-    return hk.dynamic_unroll(core, inputs, state, return_all_states=True)
+    return by(core, inputs, state)
 
   return unroll.apply, params, arrays["inputs"].astype(dtype)
 
@@ -196,6 +199,33 @@ class GoldenTest(Float64TestCase):
       outputs, _ = compile_fully(unroll)(params, inputs)
     self.assertEqual(outputs.dtype, jnp.float32)
     self._assert_close(outputs, arrays["outputs"], 1e-4, "outputs")
+
+  @parameterized.parameters(*NAMES)
+  @native_kernels.needed
+  def test_native_kernels_stay_as_near(self, name):
+    _, arrays = _load(name)
+    cotangent = jnp.asarray(arrays["cotangent"], jnp.float32)
+    with jax.enable_x64(False):
+      unroll, params, inputs = _unroll(
+        name, dtype="float32", by=dnc_jax.native_unroll
+      )
+
+      def loss(params):
+        outputs, state = unroll(params, inputs)
+        return jnp.sum(outputs * cotangent), (outputs, state)
+
+      gradients, (outputs, state) = jax.jit(jax.grad(loss, has_aux=True))(
+        params
+      )
+    self._assert_close(outputs, arrays["outputs"], 1e-4, "outputs")
+    # From zeros, float32 cannot tell apart how much unused slots are used.
+    found = _from_state(state) if _below(arrays, "initial/") else {}
+    for field, values in found.items():
+      self._assert_close(values, arrays[f"state/{field}"][-1], 1e-4, field)
+    actual = _to_deepmind(gradients, _below(arrays, "params/"))
+    for variable, values in actual.items():
+      expected = arrays[f"grads/{variable}"]
+      self._assert_close(values, expected, 1e-3, variable)
 
   @parameterized.parameters(*NAMES)
   def test_the_slow_reference_agrees(self, name):

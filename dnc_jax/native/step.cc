@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -32,25 +33,35 @@ constexpr int64_t kFewestShared = 1 << 17;
 
 // Calls a function of each sequence, on several threads where it pays.
 void ForEach(int64_t batch_size, int64_t numbers, ffi::ThreadPool pool,
-             const std::function<void(int64_t)>& each) {
+             std::function<void(int64_t)> each) {
   const int64_t threads =
       std::min<int64_t>(batch_size, std::max<int64_t>(pool.num_threads(), 1));
   if (threads < 2 || batch_size * numbers < kFewestShared) {
     for (int64_t b = 0; b < batch_size; ++b) each(b);
     return;
   }
-  std::atomic<int64_t> next(0), working(threads - 1);
-  auto work = [&] {
-    for (int64_t b = next++; b < batch_size; b = next++) each(b);
+  // A thread that only starts when all is done finds nothing left to do, so none
+  // is waited for that has not begun: all may be waiting, as this one does.
+  struct Work {
+    std::function<void(int64_t)> each;
+    int64_t batch_size;
+    std::atomic<int64_t> next{0}, done{0};
+
+    void Run() {
+      for (int64_t b = next++; b < batch_size; b = next++) {
+        each(b);
+        ++done;
+      }
+    }
   };
+  auto work = std::make_shared<Work>();
+  work->each = std::move(each);
+  work->batch_size = batch_size;
   for (int64_t i = 1; i < threads; ++i) {
-    pool.Schedule([&] {
-      work();
-      --working;
-    });
+    pool.Schedule([work] { work->Run(); });
   }
-  work();
-  while (working > 0) std::this_thread::yield();
+  work->Run();
+  while (work->done < batch_size) std::this_thread::yield();
 }
 
 // What steps write. Every `spacing`th state, the memory and the links before a

@@ -61,8 +61,10 @@ class Options(NamedTuple):
     if self.spacing == 0:
       return index % 2
     between = index % self.spacing
-    return num_states - self.spacing + between if between else (
-      index // self.spacing
+    return (
+      num_states - self.spacing + between
+      if between
+      else (index // self.spacing)
     )
 
   @property
@@ -155,7 +157,7 @@ def start(
     room(num_kept, batch_size, options.num_rows, num_slots),
   )
   library.register()
-  call = jax.ffi.ffi_call("dnc_jax_open", results, vmap_method="sequential")
+  call = jax.ffi.ffi_call("dnc_jax_open", results)
   return Tape(*call(memory, link))
 
 
@@ -166,8 +168,11 @@ def _start_forward(*args: Any) -> tuple[Tape, None]:
 def _start_backward(
   options: Options, num_steps: int, num_heard: int, kept: None, tape: Tape
 ) -> tuple[jax.Array, jax.Array]:
-  del options, num_steps, num_heard, kept
-  return tape.memories[0], tape.links[0]
+  del num_steps, num_heard, kept
+  of_link = tape.links[0]
+  if options.links == "stop_gradient":
+    of_link = jnp.zeros_like(of_link)
+  return tape.memories[0], of_link
 
 
 start.defvjp(_start_forward, _start_backward)
@@ -218,7 +223,6 @@ def _call_with_tape(
     name,
     _like([*results, *tape]),
     input_output_aliases={first + i: last + i for i in range(len(tape))},
-    vmap_method="sequential",
   )
   return list(call(index, *args, *tape, **options.attributes()))
 

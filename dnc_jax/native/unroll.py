@@ -77,7 +77,9 @@ def native_unroll(
   reel = _Reel(before)
   start = tree.unflatten(leaves)
   num_steps = len(jax.tree.leaves(inputs)[0])
-  options, num_heard = reel.ask(core, jax.tree.map(lambda x: x[0], inputs), start)
+  options, num_heard = reel.ask(
+    core, jax.tree.map(lambda x: x[0], inputs), start
+  )
   reel.options = options = options._replace(
     spacing=_spacing(before, num_steps) if keep else 0
   )
@@ -219,7 +221,7 @@ def _options(module: MemoryAccess) -> Options:
     "link_sharpness": own["link_sharpness"],
     "allocation 'softmax'": own["allocation"] == "softmax",
   }
-  for name, is_asked in unknown["items"]():
+  for name, is_asked in unknown.items():
     if is_asked:
       raise ValueError(
         f"native kernels do not know {name}. Leave the kernels to XLA."
