@@ -155,6 +155,22 @@ class NativeUnrollTest(parameterized.TestCase):
       jax.jit(kept.apply)(params, inputs, state),
     )
 
+  def test_without_what_is_kept_there_is_no_gradient(self):
+    unroll = functools.partial(dnc_jax.native_unroll, keep=False)
+    with self.assertRaisesRegex(ValueError, "Leave out keep=False"):
+      _all_of(unroll)
+
+  def test_other_types_are_refused(self):
+    def run(inputs):
+      core = _access()
+      state = core.initial_state(B)
+      state = state._replace(memory=state.memory.astype(jnp.bfloat16))
+      return dnc_jax.native_unroll(core, inputs, state)
+
+    network = hk.without_apply_rng(hk.transform(run))
+    with self.assertRaisesRegex(ValueError, "float32 memory, got bfloat16"):
+      network.apply({}, jnp.zeros([T, B, HIDDEN]))
+
   def test_one_pullback_can_be_taken_twice(self):
     rng = np.random.default_rng(0)
     state = _state(rng)

@@ -299,40 +299,56 @@ inline void FollowLinksBackward(const Memory& m, float* prev_link,
 }
 
 // Writes the gradient of the usage before and of last step's write weights, and
-// adds those of the free gates and of last step's read weights.
+// adds those of the free gates and of last step's read weights. `others` is room
+// for N numbers, `of_retention` is used up.
 inline void UsageBackward(const Memory& m, const Kept& kept,
-                          const float* free_gate, const float* of_usage,
-                          const float* of_retention, float* of_prev_usage,
-                          float* of_write_weights, float* of_free_gate,
-                          float* of_read_weights) {
+                          const float* free_gate,
+                          const float* __restrict of_usage,
+                          float* __restrict of_retention,
+                          float* __restrict others,
+                          float* __restrict of_prev_usage,
+                          float* __restrict of_write_weights,
+                          float* of_free_gate,
+                          float* __restrict of_read_weights) {
   const int64_t N = m.slots;
+  const float* __restrict usage = kept.prev_usage;
+  const float* __restrict after_write = kept.usage_after_write;
   for (int64_t i = 0; i < N; ++i) {
-    const float* read = kept.prev_read_weights + i;
-    const float* written = kept.prev_write_weights + i;
-    float retention = 1.0f, unwritten = 1.0f;
-    for (int64_t r = 0; r < m.reads; ++r) {
-      retention *= 1.0f - free_gate[r] * read[r * N];
+    of_retention[i] += of_usage[i] * after_write[i];
+    others[i] = of_usage[i];
+  }
+  for (int64_t r = 0; r < m.reads; ++r) {
+    const float* __restrict weights = kept.prev_read_weights + r * N;
+    const float gate = free_gate[r];
+    for (int64_t i = 0; i < N; ++i) others[i] *= 1.0f - gate * weights[i];
+  }
+  // Now the gradient of the usage after the write.
+  for (int64_t h = 0; h < m.writes; ++h) {
+    float* __restrict of_weights = of_write_weights + h * N;
+    for (int64_t i = 0; i < N; ++i) {
+      of_weights[i] = m.usage_gradient ? others[i] * (1.0f - usage[i]) : 0.0f;
     }
-    for (int64_t h = 0; h < m.writes; ++h) unwritten *= 1.0f - written[h * N];
-    const float of_kept =
-        of_usage[i] * kept.usage_after_write[i] + of_retention[i];
-    const float of_after = of_usage[i] * retention;
-    for (int64_t r = 0; r < m.reads; ++r) {
-      float others = of_kept;
-      for (int64_t k = 0; k < m.reads; ++k) {
-        if (k != r) others *= 1.0f - free_gate[k] * read[k * N];
-      }
-      of_free_gate[r] -= others * read[r * N];
-      of_read_weights[r * N + i] -= others * free_gate[r];
+    for (int64_t k = 0; k < m.writes; ++k) {
+      const float* __restrict weights = kept.prev_write_weights + k * N;
+      if (k == h) continue;
+      for (int64_t i = 0; i < N; ++i) of_weights[i] *= 1.0f - weights[i];
     }
-    of_prev_usage[i] = of_after * unwritten;
-    for (int64_t h = 0; h < m.writes; ++h) {
-      float others = m.usage_gradient ? of_after : 0.0f;
-      for (int64_t k = 0; k < m.writes; ++k) {
-        if (k != h) others *= 1.0f - written[k * N];
-      }
-      of_write_weights[h * N + i] = others * (1.0f - kept.prev_usage[i]);
+  }
+  for (int64_t i = 0; i < N; ++i) of_prev_usage[i] = others[i];
+  for (int64_t h = 0; h < m.writes; ++h) {
+    const float* __restrict weights = kept.prev_write_weights + h * N;
+    for (int64_t i = 0; i < N; ++i) of_prev_usage[i] *= 1.0f - weights[i];
+  }
+  for (int64_t r = 0; r < m.reads; ++r) {
+    Copy(others, of_retention, N);
+    for (int64_t k = 0; k < m.reads; ++k) {
+      const float* __restrict weights = kept.prev_read_weights + k * N;
+      const float gate = free_gate[k];
+      if (k == r) continue;
+      for (int64_t i = 0; i < N; ++i) others[i] *= 1.0f - gate * weights[i];
     }
+    of_free_gate[r] -= Dot(others, kept.prev_read_weights + r * N, N);
+    Add(of_read_weights + r * N, -free_gate[r], others, N);
   }
 }
 
@@ -344,7 +360,7 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
             2 * heads + numbers);
   float* retention = room.Take(N);
   float* of_retention = room.Take(N);
-  float* of_offered = room.Take(N);
+  float* of_offered = room.TakeZeros(N);
   float* of_content = room.Take(N);
   float* row = room.Take(N);
   float* of_row = room.Take(N);
@@ -355,20 +371,20 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
   float* of_now = room.Take(H * N);
   float* of_allocation = room.Take(N);
   float* of_dots = room.Take(heads * N);
-  float* of_squares = room.Take(heads * N);
+  float* of_squares = room.TakeZeros(heads * N);
   float* of_weights = room.Take(R * N);
   float* of_forward = room.Take(R * N);
   float* of_backward = room.Take(R * N);
   float* effective = room.Take(heads * W);
   float* squared_masks = room.Take(heads * W);
-  float* of_effective = room.Take(heads * W);
-  float* of_squared_masks = room.Take(heads * W);
+  float* of_effective = room.TakeZeros(heads * W);
+  float* of_squared_masks = room.TakeZeros(heads * W);
   float* words = room.Take(N * W);
   float* of_words = room.Take(N * W);
   float* of_word = room.Take(W);
   float* key_squares = room.Take(heads);
   float* of_key_squares = room.Take(heads);
-  float* of_heard = room.Take(numbers);
+  float* of_heard = room.TakeZeros(numbers);
 
   const Interface own(x.heard, m), of(of_heard, m);
   const Kept kept(x.kept, m);
@@ -516,7 +532,7 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
 
   // What was free.
   Add(of_offered, 1.0f, x.of_usage, N);
-  UsageBackward(m, kept, own.free_gate, of_offered, of_retention, y.usage,
+  UsageBackward(m, kept, own.free_gate, of_offered, of_retention, row, y.usage,
                 y.write_weights, of.free_gate, y.read_weights);
   ActivateBackward(m, y.said, own, of);
 }

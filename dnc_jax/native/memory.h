@@ -101,10 +101,14 @@ struct Kept {
   }
 };
 
-// Room to work in.
+// Room to work in, one at a time in a thread, of any contents.
 class Room {
  public:
-  explicit Room(int64_t size) : numbers_(size), next_(numbers_.data()) {}
+  explicit Room(int64_t size) {
+    static thread_local std::vector<float> numbers;
+    if (static_cast<int64_t>(numbers.size()) < size) numbers.resize(size);
+    next_ = numbers.data();
+  }
 
   float* Take(int64_t size) {
     float* own = next_;
@@ -112,8 +116,13 @@ class Room {
     return own;
   }
 
+  float* TakeZeros(int64_t size) {
+    float* own = Take(size);
+    Fill(own, size, 0.0f);
+    return own;
+  }
+
  private:
-  std::vector<float> numbers_;
   float* next_;
 };
 

@@ -228,6 +228,11 @@ def _call_with_tape(
 
 
 def _step_forward(options: Options, index: jax.Array, *args: Any) -> Any:
+  if options.spacing == 0:
+    raise ValueError(
+      "native_unroll was told to keep nothing for a gradient, and one is asked "
+      "for. Leave out keep=False."
+    )
   return step(options, index, *args), index
 
 

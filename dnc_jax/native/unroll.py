@@ -51,8 +51,7 @@ def native_unroll(
       `hk.RNNCore`, with one `MemoryAccess` in it.
     inputs: Arrays ``[T, B, ...]``, T at least 1.
     state: State before the first step, with one `AccessState` in it. Float32.
-    keep: Whether a gradient will be asked for. Without, nothing is kept for it,
-      and a gradient would be wrong.
+    keep: Whether a gradient may be asked for. Without, nothing is kept for it.
 
   Returns:
     Outputs ``[T, B, ...]``, and the state after the last step.
@@ -60,7 +59,8 @@ def native_unroll(
   Raises:
     ValueError: There is no C++ compiler, the default device is not a CPU, there
       is not one memory, or it has an option that kernels do not know: sparse
-      links or links in 16 bits, ``link_sharpness``, allocation by softmax.
+      links or links in 16 bits, ``link_sharpness``, allocation by softmax. Or a
+      gradient is asked for, and nothing was kept.
   """
   if hk.running_init():
     return hk.dynamic_unroll(core, inputs, state)
@@ -73,8 +73,13 @@ def native_unroll(
       f"{len(places)}. Choose core 'dnc', or leave the kernels to XLA."
     )
   before = leaves[places[0]]
+  if before.memory.dtype != jnp.float32:
+    raise ValueError(
+      f"native kernels need a float32 memory, got {before.memory.dtype}. Leave "
+      "the kernels to XLA."
+    )
   leaves[places[0]] = _without_tape(before)
-  reel = _Reel(before)
+  reel = _Reel()
   start = tree.unflatten(leaves)
   num_steps = len(jax.tree.leaves(inputs)[0])
   options, num_heard = reel.ask(
@@ -89,13 +94,14 @@ def native_unroll(
     outputs, state, tape = reel.step(core, index, tape, x, state)
     return (index + 1, tape, state), outputs
 
-  link = _no_links(before) if before.linkage is None else before.linkage.link
+  linkage = before.linkage
+  has_links = isinstance(linkage, TemporalLinkageState)
+  link = linkage.link if has_links else _no_links(before)
   tape = tapes.start(options, num_steps, num_heard, before.memory, link)
   index = jnp.zeros([], jnp.int32)
   (_, tape, state), outputs = hk.scan(body, (index, tape, start), inputs)
-  (outputs, state), memory, link = tapes.finish(
-    options, num_steps, (outputs, state), tape
-  )
+  finished: Any = tapes.finish(options, num_steps, (outputs, state), tape)
+  (outputs, state), memory, link = finished
   leaves = jax.tree.leaves(state, is_leaf=_is_memory)
   leaves[places[0]] = _with_tape(leaves[places[0]], memory, link)
   return outputs, tree.unflatten(leaves)
@@ -118,9 +124,8 @@ def check_machine() -> None:
 class _Reel:
   """Does a core's steps, its memory's on a tape."""
 
-  def __init__(self, before: AccessState):
+  def __init__(self):
     self.options: Options | None = None
-    self._has_links = before.linkage is not None
     self._index: Any = None
     self._tape: Any = None
     self._memory: Any = None
@@ -190,9 +195,8 @@ class _Reel:
       prev_state.usage,
       _no_links(prev_state) if links is None else links.precedence_weights,
     )
-    words, carried, self._tape = tapes.step(
-      self.options, self._index, said, carried, self._tape
-    )
+    done: Any = tapes.step(self.options, self._index, said, carried, self._tape)
+    words, carried, self._tape = done
     if links is not None:
       links = links._replace(precedence_weights=carried.precedence_weights)
     return words, prev_state._replace(
@@ -242,7 +246,7 @@ def _options(module: MemoryAccess) -> Options:
 def _spacing(memory: AccessState, num_steps: int) -> int:
   """Returns how far apart states are that have a place of their own."""
   numbers = memory.memory.size
-  if memory.linkage is not None:
+  if isinstance(memory.linkage, TemporalLinkageState):
     numbers += memory.linkage.link.size
   return 1 if num_steps * numbers <= _MOST_NUMBERS_KEPT else _SPACING
 
