@@ -10,7 +10,8 @@ measured. Times are milliseconds for each time step of the sequences: median
 what one more time step takes, without what a call does but once, such as making
 the memory. What would take more memory than ``--most_bytes`` is skipped. A
 second table tells what the machine can do at most, and how near to it each row
-comes.
+comes. With ``--kernels=native`` what is kept a step, operations and bytes are
+still those of XLA's program, which computes the same.
 
     python -m scripts.benchmark --peer=dnc --sizes=default,middle,paper
 

@@ -4,6 +4,7 @@ Shapes: T steps, B sequences in the batch, I inputs, O outputs; here both are
 `NUM_BITS`. N slots of memory.
 """
 
+import dataclasses
 import functools
 import statistics
 import sys
@@ -201,22 +202,27 @@ def measure(
   if needed > most_bytes:
     return row._replace(skipped=_too_much(needed, most_bytes))
 
-  def forward_pass(params: Any, inputs: Any) -> jax.Array:
+  def traces(optimiser: OptimiserConfig) -> tuple[Callable[[], Any], ...]:
+    """Returns what traces a pass forward, and an update."""
     forward = training.make_forward(cell.config, kernels=optimiser.kernels)
-    return forward.apply(params, inputs)
+    # Of these, only an update uses up what it is given.
+    update: Any = training.make_update(cell.config, optimiser, losses.bits)
+    return (
+      lambda: jax.jit(forward.apply).trace(state.params, batch.inputs),
+      lambda: update.trace(state, batch, 0, slots),
+    )
 
-  # Of these, only an update uses up what it is given.
-  update: Any = training.make_update(cell.config, optimiser, losses.bits)
+  # What native kernels do is no program that JAX knows: XLA's does the same.
+  known = dataclasses.replace(optimiser, kernels="xla")
   compiled, seconds, counted = [], [], []
-  for trace in (
-    lambda: jax.jit(forward_pass).trace(state.params, batch.inputs),
-    lambda: update.trace(state, batch, 0, slots),
-  ):
+  for trace, trace_known in zip(traces(optimiser), traces(known), strict=True):
     began = now()
     traced = trace()
     compiled.append(traced.lower().compile())
     seconds.append(now() - began)
-    counted.append(counts.count(traced.jaxpr))
+    counted.append(
+      counts.count((traced if known == optimiser else trace_known()).jaxpr)
+    )
     if (needed := _planned(compiled[-1])) > most_bytes:
       return row._replace(skipped=_too_much(needed, most_bytes))
   run_forward, run_update = compiled

@@ -6,6 +6,7 @@ from absl.testing import absltest, parameterized
 
 from dnc_jax import training
 from scripts import benchmark, costs, limits, markdown
+from tests import native_kernels
 from tests.script_case import ScriptTestCase
 
 SIZES = {"hidden_size": 8, "word_size": 4, "num_reads": 2, "sparsity": 2}
@@ -80,6 +81,29 @@ class SkippingTest(parameterized.TestCase):
     self.assertIsNotNone(whole.skipped)
     self.assertIsNone(in_chunks.skipped)
     self.assertIsNotNone(in_chunks.update)
+
+
+class KernelsTest(absltest.TestCase):
+  @native_kernels.needed
+  def test_native_ones_are_run_and_xlas_program_counted(self):
+    xla, native = (
+      costs.measure(
+        cell_of("dnc"),
+        training.OptimiserConfig(kernels=kernels),
+        repeats=1,
+        most_bytes=2**30,
+      )
+      for kernels in ("xla", "native")
+    )
+    for ours, known in (
+      (native.forward, xla.forward),
+      (native.update, xla.update),
+    ):
+      assert ours is not None
+      assert known is not None
+      self.assertEqual(ours.operations, known.operations)
+      self.assertEqual(ours.named_bytes, known.named_bytes)
+      self.assertNotEqual(ours.temporary_bytes, known.temporary_bytes)
 
 
 def row_of(num_steps, forward_ms, update_ms):

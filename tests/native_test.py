@@ -183,11 +183,17 @@ class NativeUnrollTest(parameterized.TestCase):
     first, second = (pullback(jnp.ones_like(outputs)) for _ in range(2))
     np.testing.assert_array_equal(*first, *second)
 
-  def test_what_is_no_number_is_not_lost(self):
+  @parameterized.parameters("inputs", "memory", "usage")
+  def test_what_is_no_number_is_not_lost(self, where):
     rng = np.random.default_rng(0)
     state = _state(rng)
-    inputs = np.asarray(rng.normal(size=(T, B, HIDDEN)), np.float32)
-    inputs[1, 0] = np.nan
+    inputs = jnp.asarray(rng.normal(size=(T, B, HIDDEN)), jnp.float32)
+    if where == "inputs":
+      inputs = inputs.at[1, 0].set(jnp.nan)
+    elif where == "memory":
+      state = state._replace(memory=state.memory.at[0, 3].set(jnp.nan))
+    else:
+      state = state._replace(usage=state.usage.at[0, 3].set(jnp.nan))
     network = _network(dnc_jax.native_unroll)
     params = network.init(jax.random.key(0), inputs, state)
     outputs, _ = jax.jit(network.apply)(params, inputs, state)

@@ -15,7 +15,7 @@ namespace dnc_jax {
 constexpr float kEpsilon = 1e-6f;  // DeepMind's.
 
 // exp(x) = 2^k exp(r), k = round(x / log 2), with the polynomial of Cephes'
-// expf. What is not finite gives what is not a number.
+// expf. What is not a number stays so, past the bounds as well.
 inline float Exp(float x) {
   const float bounded = std::min(std::max(x, -87.0f), 88.0f);
   const float k = std::floor(bounded * 1.44269504088896341f + 0.5f);
@@ -30,13 +30,13 @@ inline float Exp(float x) {
   const int32_t bits = (static_cast<int32_t>(k) + 127) << 23;
   float power;
   std::memcpy(&power, &bits, sizeof(power));
-  return p * power + (x - x);  // The bounds lose what is not a number.
+  return p * power;
 }
 
 inline float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
 
 inline float Softplus(float x) {
-  return std::max(x, 0.0f) + std::log1p(std::exp(-std::abs(x))) + (x - x);
+  return std::max(x, 0.0f) + std::log1p(std::exp(-std::abs(x)));
 }
 
 inline void Fill(float* out, int64_t size, float value) {
@@ -219,7 +219,9 @@ inline void Allocate(float* __restrict weights, const float* __restrict usage,
   constexpr int64_t kMostCompared = 512;
   for (int64_t i = 0; i < size; ++i) {
     used[i] = kEpsilon + (1.0f - kEpsilon) * usage[i];
-    order[i] = static_cast<int32_t>(i);  // What is not a number has no place.
+    // What is not a number has no place in the order, and must not be lost.
+    order[i] = static_cast<int32_t>(i);
+    weights[i] = used[i] - used[i];
   }
   if (size <= kMostLogarithms) {
     for (int64_t i = 0; i < size; ++i) left[i] = std::log(used[i]);
