@@ -245,26 +245,15 @@ class NativeUnrollTest(parameterized.TestCase):
       network.apply(params, inputs, dnc_jax.native_unroll)
 
   def test_states_changed_between_steps_are_refused(self):
-    class Forgetful(hk.RNNCore):
-      def __call__(self, inputs, state):
-        state = state._replace(memory=0.5 * state.memory)
-        return self._access(inputs, state)
-
-      def __init__(self):
-        super().__init__()
-        self._access = _access()
-
-      def initial_state(self, batch_size):
-        return self._access.initial_state(batch_size)
-
     def run(inputs, unroll):
-      core = Forgetful()
+      core = hk.ResetCore(dnc_jax.DNC(2, access=_access()))
+      inputs = (inputs, jnp.zeros([T, B], bool))
       return unroll(core, inputs, core.initial_state(B))
 
     inputs = jnp.zeros([T, B, HIDDEN])
     network = hk.without_apply_rng(hk.transform(run))
     params = network.init(jax.random.key(0), inputs, hk.dynamic_unroll)
-    with self.assertRaisesRegex(ValueError, "leaves its memory's state alone"):
+    with self.assertRaisesRegex(ValueError, "as hk.ResetCore does not"):
       network.apply(params, inputs, dnc_jax.native_unroll)
 
 

@@ -1,5 +1,6 @@
 """Unrolls a core whose memory does its steps in compiled kernels."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -83,7 +84,7 @@ def native_unroll(
   start = tree.unflatten(leaves)
   num_steps = len(jax.tree.leaves(inputs)[0])
   options, num_heard = reel.ask(
-    core, jax.tree.map(lambda x: x[0], inputs), start
+    core, jax.tree.map(lambda x: x[0], inputs), state
   )
   reel.options = options = options._replace(
     spacing=_spacing(before, num_steps) if keep else 0
@@ -138,8 +139,8 @@ class _Reel:
       ValueError: It is none that kernels know.
     """
     # With keys of its own, so that the steps to come draw what they would.
-    with hk.with_rng(jax.random.key(0)), hk.intercept_methods(self._intercept):
-      hk.eval_shape(core, inputs, state)
+    with hk.with_rng(jax.random.key(0)):
+      hk.eval_shape(functools.partial(self._run, core), inputs, state)
     if len(self._asked) != 1:
       raise ValueError(
         "native kernels need a core that calls one MemoryAccess once a step, "
@@ -152,12 +153,15 @@ class _Reel:
   ) -> tuple[Any, Any, Tape]:
     """Does a step, and returns outputs, state and tape."""
     self._index, self._tape = index, tape
+    outputs, state = self._run(core, inputs, state)
+    tape, self._tape = self._tape, None
+    return outputs, state, tape
+
+  def _run(self, core: _Core, inputs: Any, state: Any) -> tuple[Any, Any]:
     leaves = jax.tree.leaves(state, is_leaf=_is_memory)
     self._memory = next(x for x in leaves if _is_memory(x)).memory
     with hk.intercept_methods(self._intercept):
-      outputs, state = core(inputs, state)
-    tape, self._tape = self._tape, None
-    return outputs, state, tape
+      return core(inputs, state)
 
   def _intercept(
     self,
@@ -176,6 +180,11 @@ class _Reel:
     self, module: MemoryAccess, inputs: jax.Array, prev_state: AccessState
   ) -> tuple[jax.Array, AccessState]:
     """Does what a memory's ``__call__`` does."""
+    if prev_state.memory is not self._memory:
+      raise ValueError(
+        "native kernels need a core that leaves its memory's state alone "
+        "between steps, as hk.ResetCore does not. Leave the kernels to XLA."
+      )
     said = _interface.say(
       inputs, module.interface_layout(), layer_norm=module.options["layer_norm"]
     )
@@ -183,11 +192,6 @@ class _Reel:
       self._asked.append((_options(module), said.shape[1]))
       words = jnp.zeros([len(inputs), *module.output_shape])
       return words, prev_state
-    if prev_state.memory is not self._memory:
-      raise ValueError(
-        "native kernels need a core that leaves its memory's state alone "
-        "between steps, as hk.ResetCore does not. Leave the kernels to XLA."
-      )
     links = prev_state.linkage
     carried = Carried(
       prev_state.read_weights,
