@@ -18,11 +18,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from dnc_jax import backward, sharding
+from dnc_jax import backward, native, sharding
 from dnc_jax.config import ModelConfig, make_core
 from dnc_jax.interaction import Acting, ActingState, Environment, Episodes
 from dnc_jax.losses import Batch, Objective, Scores
-from dnc_jax.native import check_machine, native_unroll
 from dnc_jax.optimisers import OptimiserConfig, make_optimiser
 
 # Over long sequences gradients can grow by a factor each step. The squares of
@@ -74,7 +73,7 @@ def _unroll(
   core: hk.RNNCore, inputs: Any, state: Any, chunk_length: int, kernels: str
 ) -> tuple[Any, Any]:
   """Unrolls by kernels, in chunks if they have a length."""
-  unroll = native_unroll if kernels == "native" else hk.dynamic_unroll
+  unroll = native.native_unroll if kernels == "native" else hk.dynamic_unroll
   if chunk_length:
     return backward.unroll_in_chunks(
       core, inputs, state, chunk_length, unroll=unroll
@@ -243,7 +242,7 @@ def make_update(
   Raises:
     ValueError: The kernels cannot run here.
   """
-  _check_kernels(config, optimiser, mesh)
+  check_kernels(config, optimiser, mesh)
   one = _make_one_update(config, optimiser, goal, mesh)
 
   @functools.partial(
@@ -294,22 +293,17 @@ def make_updates(
   return updates
 
 
-def _check_kernels(
-  config: ModelConfig, optimiser: OptimiserConfig, mesh: Mesh | None
+def check_kernels(
+  config: ModelConfig, optimiser: OptimiserConfig, mesh: Mesh | None = None
 ) -> None:
   """Raises a `ValueError` where native kernels are asked for and cannot run."""
   if optimiser.kernels != "native":
     return
-  if config.core != "dnc":
-    raise ValueError(
-      f"kernels must be 'xla' for core {config.core!r}, got 'native': those "
-      "are of core 'dnc'."
-    )
   if mesh is not None:
     raise ValueError(
       "kernels must be 'xla' over several devices, got 'native'."
     )
-  check_machine()
+  native.check(config)
 
 
 def _everywhere(mesh: Mesh | None) -> dict[str, Any]:

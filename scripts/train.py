@@ -18,7 +18,7 @@ import jax
 from absl import flags
 from jax.sharding import Mesh
 
-from dnc_jax import backward, processes
+from dnc_jax import backward, processes, training
 from scripts import devices
 from scripts import flags as shared
 from scripts.loop import carry_on
@@ -76,12 +76,16 @@ def _train(folder: pathlib.Path) -> int:
       "--seeds is for one device: leave out --mesh_data, --mesh_slots and "
       "other processes."
     )
+  if seeds is not None and config.optimiser.kernels == "native":
+    raise ValueError("--seeds is for --kernels=xla, got 'native'.")
   mesh = devices.mesh()
   # With one thread, devices that are threads could wait for each other.
   if mesh is None and backward.is_small(config.model, config.batch_size):
     # XLA's CPU backend reads this when it starts: threads that hand each other
     # tiny pieces of work are slower than one (docs/performance.md).
     os.environ.setdefault("NPROC", "1")
+  # Before there is a folder.
+  training.check_kernels(config.model, config.optimiser, mesh)
   settings = {
     flag.name: flag.value
     for flag in (ITERATIONS, REPORT_INTERVAL, CHECKPOINT_INTERVAL)

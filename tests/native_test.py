@@ -312,6 +312,11 @@ class TrainingTest(parameterized.TestCase):
     ):
       training.make_update(model, NATIVE, losses.bits)
 
+  def test_so_are_options_that_they_do_not_know(self):
+    model = dataclasses.replace(MODEL, links="sparse")
+    with self.assertRaisesRegex(ValueError, "do not know links 'sparse'"):
+      training.make_update(model, NATIVE, losses.bits)
+
   def test_several_networks_at_once_are_refused(self):
     with self.assertRaisesRegex(ValueError, "several networks at once"):
       training.make_updates(MODEL, NATIVE, losses.bits)

@@ -1,7 +1,7 @@
 """Unrolls a core whose memory does its steps in compiled kernels."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import haiku as hk
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from dnc_jax import _interface
 from dnc_jax.access import AccessState, MemoryAccess
+from dnc_jax.config import ModelConfig
 from dnc_jax.linkage import TemporalLinkageState
 from dnc_jax.native import library
 from dnc_jax.native import tape as tapes
@@ -65,7 +66,7 @@ def native_unroll(
   """
   if hk.running_init():
     return hk.dynamic_unroll(core, inputs, state)
-  check_machine()
+  _check_machine()
   leaves, tree = jax.tree.flatten(state, is_leaf=_is_memory)
   places = [i for i, leaf in enumerate(leaves) if _is_memory(leaf)]
   if len(places) != 1:
@@ -108,7 +109,22 @@ def native_unroll(
   return outputs, tree.unflatten(leaves)
 
 
-def check_machine() -> None:
+def check(config: ModelConfig) -> None:
+  """Makes the kernels ready for a model.
+
+  Raises:
+    ValueError: They are not for it, or cannot run here.
+  """
+  if config.core != "dnc":
+    raise ValueError(
+      f"kernels must be 'xla' for core {config.core!r}, got 'native': those "
+      "are of core 'dnc'."
+    )
+  _check_options(config.to_dict())
+  _check_machine()
+
+
+def _check_machine() -> None:
   """Makes the kernels ready.
 
   Raises:
@@ -120,6 +136,21 @@ def check_machine() -> None:
       "the kernels to XLA, or set JAX_PLATFORMS=cpu."
     )
   library.register()
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+  """Raises a `ValueError` for options of a memory that kernels do not know."""
+  unknown = {
+    "links 'sparse'": options["links"] == "sparse",
+    "bfloat16_links": options["bfloat16_links"],
+    "link_sharpness": options["link_sharpness"],
+    "allocation 'softmax'": options["allocation"] == "softmax",
+  }
+  for name, is_asked in unknown.items():
+    if is_asked:
+      raise ValueError(
+        f"native kernels do not know {name}. Leave the kernels to XLA."
+      )
 
 
 class _Reel:
@@ -223,17 +254,7 @@ def _options(module: MemoryAccess) -> Options:
       "the kernels to XLA."
     )
   own = module.options
-  unknown = {
-    "links 'sparse'": own["links"] == "sparse",
-    "bfloat16_links": own["bfloat16_links"],
-    "link_sharpness": own["link_sharpness"],
-    "allocation 'softmax'": own["allocation"] == "softmax",
-  }
-  for name, is_asked in unknown.items():
-    if is_asked:
-      raise ValueError(
-        f"native kernels do not know {name}. Leave the kernels to XLA."
-      )
+  _check_options(own)
   return Options(
     num_reads=module.num_reads,
     num_writes=module.num_writes,
