@@ -19,7 +19,6 @@ _FLAGS = (
   "-std=c++17",
   "-O3",
   "-march=native",
-  "-mprefer-vector-width=512",
   "-shared",
   "-fPIC",
   "-w",
@@ -29,6 +28,7 @@ _FLAGS = (
   "-fassociative-math",
   "-ffp-contract=fast",
 )
+_X86_FLAGS = ("-mprefer-vector-width=512",)
 _TARGETS = {
   "dnc_jax_open": "DncJaxOpen",
   "dnc_jax_forward": "DncJaxForward",
@@ -77,19 +77,24 @@ def _processor() -> str:
   )
 
 
+def _flags() -> tuple[str, ...]:
+  is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+  return (*_FLAGS, *(_X86_FLAGS if is_x86 else ()))
+
+
 def build() -> pathlib.Path:
   """Compiles the kernels unless they are, and returns the library.
 
   Raises:
     ValueError: There is no compiler, or it fails.
   """
-  command = compiler()
+  command, flags = compiler(), _flags()
   include = jax.ffi.include_dir()
   known = hashlib.sha256()
   for path in sorted(_SOURCES.iterdir()):
     if path.suffix in (".cc", ".h"):
       known.update(path.read_bytes())
-  for text in (*command, *_FLAGS, jax.__version__, include, _processor()):
+  for text in (*command, *flags, jax.__version__, include, _processor()):
     known.update(text.encode() + b"\0")
   library = cache() / f"step-{known.hexdigest()[:16]}.so"
   if library.exists():
@@ -107,7 +112,7 @@ def build() -> pathlib.Path:
   try:
     source = str(_SOURCES / "step.cc")
     done = subprocess.run(
-      [*command, *_FLAGS, f"-I{include}", source, "-o", name],
+      [*command, *flags, f"-I{include}", source, "-o", name],
       capture_output=True,
       text=True,
       check=False,
