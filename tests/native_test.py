@@ -223,37 +223,32 @@ class NativeUnrollTest(parameterized.TestCase):
     ({"allocation": "softmax"}, "allocation 'softmax'"),
   )
   def test_memories_that_kernels_do_not_know_are_refused(self, options, what):
-    def run(inputs, unroll):
-      access = _access(**options)
-      return unroll(access, inputs, access.initial_state(B))
-
-    inputs = jnp.zeros([T, B, HIDDEN])
-    network = hk.without_apply_rng(hk.transform(run))
-    params = network.init(jax.random.key(0), inputs, hk.dynamic_unroll)
-    with self.assertRaisesRegex(ValueError, f"do not know {what}. Leave"):
-      network.apply(params, inputs, dnc_jax.native_unroll)
+    self._assert_refused(
+      lambda: _access(**options), f"do not know {what}. Leave"
+    )
 
   def test_cores_without_a_memory_are_refused(self):
-    def run(inputs, unroll):
-      core = dnc_jax.LSTM(2)
-      return unroll(core, inputs, core.initial_state(B))
-
-    inputs = jnp.zeros([T, B, HIDDEN])
-    network = hk.without_apply_rng(hk.transform(run))
-    params = network.init(jax.random.key(0), inputs, hk.dynamic_unroll)
-    with self.assertRaisesRegex(ValueError, "one AccessState in it, got 0"):
-      network.apply(params, inputs, dnc_jax.native_unroll)
+    self._assert_refused(
+      lambda: dnc_jax.LSTM(2), "one AccessState in it, got 0"
+    )
 
   def test_states_changed_between_steps_are_refused(self):
+    self._assert_refused(
+      lambda: hk.ResetCore(dnc_jax.DNC(2, access=_access())),
+      "as hk.ResetCore does not",
+      (jnp.zeros([T, B, HIDDEN]), jnp.zeros([T, B], bool)),
+    )
+
+  def _assert_refused(self, make, message, inputs=None):
+    inputs = jnp.zeros([T, B, HIDDEN]) if inputs is None else inputs
+
     def run(inputs, unroll):
-      core = hk.ResetCore(dnc_jax.DNC(2, access=_access()))
-      inputs = (inputs, jnp.zeros([T, B], bool))
+      core = make()
       return unroll(core, inputs, core.initial_state(B))
 
-    inputs = jnp.zeros([T, B, HIDDEN])
     network = hk.without_apply_rng(hk.transform(run))
     params = network.init(jax.random.key(0), inputs, hk.dynamic_unroll)
-    with self.assertRaisesRegex(ValueError, "as hk.ResetCore does not"):
+    with self.assertRaisesRegex(ValueError, message):
       network.apply(params, inputs, dnc_jax.native_unroll)
 
 

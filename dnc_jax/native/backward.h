@@ -1,9 +1,10 @@
-// The gradient of a step of a memory, of one sequence. What begins with `of_` is
-// the gradient of what is named after it.
+// The gradient of a step of a memory, of one sequence. What begins with `of_`
+// is the gradient of what is named after it.
 
 #ifndef DNC_JAX_NATIVE_BACKWARD_H_
 #define DNC_JAX_NATIVE_BACKWARD_H_
 
+#include "links.h"
 #include "memory.h"
 
 namespace dnc_jax {
@@ -102,205 +103,50 @@ inline void CompareBackward(const Memory& m, const Keys& keys,
   }
 }
 
-// Writes the gradient of a slot before writes, adds the others, and returns that
-// of the retention.
+// Writes the gradient of a slot before writes, adds the others, and returns
+// that of the retention. `others` is room for W numbers.
 inline float WriteBackward(const Memory& m, const Interface& own,
                            const Interface& of, int64_t slot,
                            const float* weights, float* of_weights,
                            float retention, const float* __restrict word,
                            const float* __restrict of_word,
+                           float* __restrict others,
                            float* __restrict of_before) {
   const int64_t W = m.word_size, H = m.writes;
-  float of_retention = 0.0f;
   for (int64_t h = 0; h < H; ++h) {
     const float weight = weights[h * m.slots + slot];
     const float* __restrict erase = own.erase_vectors + h * W;
     const float* __restrict vector = own.write_vectors + h * W;
     float* __restrict of_erase = of.erase_vectors + h * W;
     float* __restrict of_vector = of.write_vectors + h * W;
+    Fill(others, W, retention);
+    for (int64_t k = 0; k < H; ++k) {
+      if (k == h) continue;
+      TakeOff(others, weights[k * m.slots + slot], own.erase_vectors + k * W,
+              W);
+    }
     float of_weight = 0.0f;
-    if (H == 1) {
-      for (int64_t w = 0; w < W; ++w) {
-        const float gradient = of_word[w];
-        const float stays = 1.0f - weight * erase[w];
-        const float erased = gradient * word[w] * retention;
-        of_before[w] = gradient * stays * retention;
-        of_retention += gradient * word[w] * stays;
-        of_vector[w] += weight * gradient;
-        of_erase[w] -= weight * erased;
-        of_weight += gradient * vector[w] - erased * erase[w];
-      }
-    } else {
-      for (int64_t w = 0; w < W; ++w) {
-        float others = 1.0f;
-        for (int64_t k = 0; k < H; ++k) {
-          if (k == h) continue;
-          others *= 1.0f - weights[k * m.slots + slot] *
-                               own.erase_vectors[k * W + w];
-        }
-        const float gradient = of_word[w];
-        const float erased = gradient * word[w] * retention * others;
-        if (h == 0) {
-          const float stays = others * (1.0f - weight * erase[w]);
-          of_before[w] = gradient * stays * retention;
-          of_retention += gradient * word[w] * stays;
-        }
-        of_vector[w] += weight * gradient;
-        of_erase[w] -= weight * erased;
-        of_weight += gradient * vector[w] - erased * erase[w];
-      }
+    for (int64_t w = 0; w < W; ++w) {
+      const float gradient = of_word[w];
+      const float erased = gradient * word[w] * others[w];
+      of_before[w] = gradient * (1.0f - weight * erase[w]) * others[w];
+      of_vector[w] += weight * gradient;
+      of_erase[w] -= weight * erased;
+      of_weight += gradient * vector[w] - erased * erase[w];
     }
     of_weights[h * m.slots + slot] += of_weight;
   }
-  return of_retention;
-}
-
-template <int K>
-void LeadRowsBackward(const float* __restrict row, int64_t slot,
-                      const float* __restrict heads,
-                      const float* __restrict of_forward,
-                      const float* __restrict of_backward,
-                      float* __restrict of_heads, int64_t size) {
-  float totals[K] = {}, ahead[K];
-  for (int k = 0; k < K; ++k) ahead[k] = of_forward[k * size + slot];
-#pragma GCC ivdep
-  for (int64_t j = 0; j < size; ++j) {
-    const float x = row[j];
-    for (int k = 0; k < K; ++k) {
-      totals[k] += x * of_backward[k * size + j];
-      of_heads[k * size + j] += ahead[k] * x;
-    }
+  if (!m.deallocate) return 0.0f;
+  Copy(others, word, W);
+  for (int64_t h = 0; h < H; ++h) {
+    TakeOff(others, weights[h * m.slots + slot], own.erase_vectors + h * W, W);
   }
-  for (int k = 0; k < K; ++k) of_heads[k * size + slot] += totals[k];
-}
-
-template <int K>
-void OfRow(float* __restrict of_row, int64_t slot,
-           const float* __restrict heads, const float* __restrict of_forward,
-           const float* __restrict of_backward, int64_t size) {
-  float here[K], ahead[K];
-  for (int k = 0; k < K; ++k) {
-    here[k] = heads[k * size + slot];
-    ahead[k] = of_forward[k * size + slot];
-  }
-#pragma GCC ivdep
-  for (int64_t j = 0; j < size; ++j) {
-    float total = of_row[j];
-    for (int k = 0; k < K; ++k) {
-      total += ahead[k] * heads[k * size + j] + here[k] * of_backward[k * size + j];
-    }
-    of_row[j] = total;
-  }
-}
-
-// Writes the gradient of a row of links before over it, and adds the others.
-inline void LinkBackward(float* __restrict prev_row, float* __restrict of_row,
-                         int64_t slot, const float* __restrict weights,
-                         float* __restrict of_weights,
-                         const float* __restrict precedence,
-                         float* __restrict of_precedence, int64_t size) {
-  of_row[slot] = 0.0f;
-  const float weight = weights[slot], mine = 1.0f - weight;
-  float total = 0.0f;
-#pragma GCC ivdep
-  for (int64_t j = 0; j < size; ++j) {
-    const float gradient = of_row[j];
-    const float change = gradient * prev_row[j];
-    prev_row[j] = (mine - weights[j]) * gradient;
-    total += gradient * precedence[j] - change;
-    of_weights[j] -= change;
-    of_precedence[j] += weight * gradient;
-  }
-  of_weights[slot] += total;
-}
-
-// `NewLinks`, `LeadRowsBackward`, `OfRow` and `LinkBackward` in one go. The
-// precedence weight of this slot, and its link to itself, must be 0.
-template <int K>
-void RowBackward(float* __restrict prev_row, const float* __restrict of_link,
-                 int64_t slot, const float* __restrict weights,
-                 float* __restrict of_weights,
-                 const float* __restrict precedence,
-                 float* __restrict of_precedence,
-                 const float* __restrict heads,
-                 const float* __restrict of_forward,
-                 const float* __restrict of_backward,
-                 float* __restrict of_heads, int64_t size) {
-  const float weight = weights[slot], mine = 1.0f - weight;
-  const float of_own = of_precedence[slot];
-  float total = 0.0f, totals[K] = {}, here[K], ahead[K];
-  for (int k = 0; k < K; ++k) {
-    here[k] = heads[k * size + slot];
-    ahead[k] = of_forward[k * size + slot];
-  }
-#pragma GCC ivdep
-  for (int64_t j = 0; j < size; ++j) {
-    const float stays = mine - weights[j];
-    const float x = stays * prev_row[j] + weight * precedence[j];
-    float gradient = of_link[j];
-    for (int k = 0; k < K; ++k) {
-      const float y = of_backward[k * size + j];
-      totals[k] += x * y;
-      of_heads[k * size + j] += ahead[k] * x;
-      gradient += ahead[k] * heads[k * size + j] + here[k] * y;
-    }
-    const float change = gradient * prev_row[j];
-    prev_row[j] = stays * gradient;
-    total += gradient * precedence[j] - change;
-    of_weights[j] -= change;
-    of_precedence[j] += weight * gradient;
-  }
-  for (int k = 0; k < K; ++k) of_heads[k * size + slot] += totals[k];
-  of_weights[slot] += total;
-  of_precedence[slot] = of_own;
-  prev_row[slot] = 0.0f;
-}
-
-// Gradients of `FollowLinks`: that of the links before over these, and adds the
-// others; without `of_link` only that of the read weights.
-inline void FollowLinksBackward(const Memory& m, float* prev_link,
-                                const float* of_link, const float* weights,
-                                float* of_weights, float* precedence,
-                                float* of_precedence, const float* heads,
-                                const float* of_forward,
-                                const float* of_backward, float* of_heads,
-                                float* row, float* of_row) {
-  const int64_t N = m.slots;
-  for (int64_t i = 0; i < N; ++i) {
-    float* prev_row = prev_link + i * N;
-    if (of_link != nullptr && m.reads <= 4 && prev_row[i] == 0.0f) {
-      const float own = precedence[i];
-      precedence[i] = 0.0f;
-      ByFours(m.reads, [&](auto constant, int64_t) {
-        RowBackward<decltype(constant)::value>(
-            prev_row, of_link + i * N, i, weights, of_weights, precedence,
-            of_precedence, heads, of_forward, of_backward, of_heads, N);
-      });
-      precedence[i] = own;
-      continue;
-    }
-    NewLinks(row, prev_row, i, weights, precedence, N);
-    if (of_link != nullptr) Copy(of_row, of_link + i * N, N);
-    ByFours(m.reads, [&](auto constant, int64_t first) {
-      constexpr int K = decltype(constant)::value;
-      const int64_t start = first * N;
-      LeadRowsBackward<K>(row, i, heads + start, of_forward + start,
-                          of_backward + start, of_heads + start, N);
-      if (of_link != nullptr) {
-        OfRow<K>(of_row, i, heads + start, of_forward + start,
-                 of_backward + start, N);
-      }
-    });
-    if (of_link != nullptr) {
-      LinkBackward(prev_row, of_row, i, weights, of_weights, precedence,
-                   of_precedence, N);
-    }
-  }
+  return Dot(of_word, others, W);
 }
 
 // Writes the gradient of the usage before and of last step's write weights, and
-// adds those of the free gates and of last step's read weights. `others` is room
-// for N numbers, `of_retention` is used up.
+// adds those of the free gates and of last step's read weights. `others` is
+// room for N numbers, `of_retention` is used up.
 inline void UsageBackward(const Memory& m, const Kept& kept,
                           const float* free_gate,
                           const float* __restrict of_usage,
@@ -318,9 +164,7 @@ inline void UsageBackward(const Memory& m, const Kept& kept,
     others[i] = of_usage[i];
   }
   for (int64_t r = 0; r < m.reads; ++r) {
-    const float* __restrict weights = kept.prev_read_weights + r * N;
-    const float gate = free_gate[r];
-    for (int64_t i = 0; i < N; ++i) others[i] *= 1.0f - gate * weights[i];
+    TakeOff(others, free_gate[r], kept.prev_read_weights + r * N, N);
   }
   // Now the gradient of the usage after the write.
   for (int64_t h = 0; h < m.writes; ++h) {
@@ -329,23 +173,19 @@ inline void UsageBackward(const Memory& m, const Kept& kept,
       of_weights[i] = m.usage_gradient ? others[i] * (1.0f - usage[i]) : 0.0f;
     }
     for (int64_t k = 0; k < m.writes; ++k) {
-      const float* __restrict weights = kept.prev_write_weights + k * N;
       if (k == h) continue;
-      for (int64_t i = 0; i < N; ++i) of_weights[i] *= 1.0f - weights[i];
+      TakeOff(of_weights, 1.0f, kept.prev_write_weights + k * N, N);
     }
   }
-  for (int64_t i = 0; i < N; ++i) of_prev_usage[i] = others[i];
+  Copy(of_prev_usage, others, N);
   for (int64_t h = 0; h < m.writes; ++h) {
-    const float* __restrict weights = kept.prev_write_weights + h * N;
-    for (int64_t i = 0; i < N; ++i) of_prev_usage[i] *= 1.0f - weights[i];
+    TakeOff(of_prev_usage, 1.0f, kept.prev_write_weights + h * N, N);
   }
   for (int64_t r = 0; r < m.reads; ++r) {
     Copy(others, of_retention, N);
     for (int64_t k = 0; k < m.reads; ++k) {
-      const float* __restrict weights = kept.prev_read_weights + k * N;
-      const float gate = free_gate[k];
       if (k == r) continue;
-      for (int64_t i = 0; i < N; ++i) others[i] *= 1.0f - gate * weights[i];
+      TakeOff(others, free_gate[k], kept.prev_read_weights + k * N, N);
     }
     of_free_gate[r] -= Dot(others, kept.prev_read_weights + r * N, N);
     Add(of_read_weights + r * N, -free_gate[r], others, N);
@@ -356,7 +196,7 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
   const int64_t N = m.slots, W = m.word_size, R = m.reads, H = m.writes;
   const int64_t heads = m.heads(), modes = m.modes();
   const int64_t numbers = Interface::Size(m);
-  Room room((7 + 6 * H + 2 * heads + 3 * R) * N + (4 * heads + 2 * N + 1) * W +
+  Room room((7 + 6 * H + 2 * heads + 3 * R) * N + (4 * heads + 2 * N + 2) * W +
             2 * heads + numbers);
   float* retention = room.Take(N);
   float* of_retention = room.Take(N);
@@ -382,19 +222,14 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
   float* words = room.Take(N * W);
   float* of_words = room.Take(N * W);
   float* of_word = room.Take(W);
+  float* others = room.Take(W);
   float* key_squares = room.Take(heads);
   float* of_key_squares = room.Take(heads);
   float* of_heard = room.TakeZeros(numbers);
 
   const Interface own(x.heard, m), of(of_heard, m);
   const Kept kept(x.kept, m);
-  Fill(retention, N, 1.0f);
-  for (int64_t r = 0; r < R && m.deallocate; ++r) {
-    const float* weights = kept.prev_read_weights + r * N;
-    for (int64_t i = 0; i < N; ++i) {
-      retention[i] *= 1.0f - own.free_gate[r] * weights[i];
-    }
-  }
+  Wiped(m, own.free_gate, kept.prev_read_weights, retention);
   Copy(of_now, x.of_write_weights, H * N);
   Fill(y.read_weights, R * N, 0.0f);
 
@@ -474,9 +309,8 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
                     of_squared_masks + H * W);
     of_retention[i] = WriteBackward(
         m, own, of, i, kept.write_weights, of_now, retention[i],
-        y.memory + i * W, of_word, of_words + i * W);
+        y.memory + i * W, of_word, others, of_words + i * W);
   }
-  if (!m.deallocate) Fill(of_retention, N, 0.0f);
   KeysBackward(m, keys, of_effective + H * W, of_squared_masks + H * W,
                of_key_squares + H, of.read_keys, of.read_masks);
 

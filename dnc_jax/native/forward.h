@@ -3,6 +3,7 @@
 #ifndef DNC_JAX_NATIVE_FORWARD_H_
 #define DNC_JAX_NATIVE_FORWARD_H_
 
+#include "links.h"
 #include "memory.h"
 
 namespace dnc_jax {
@@ -43,61 +44,18 @@ inline void Activate(const Memory& m, const float* said, const Interface& own) {
 }
 
 // Writes usage after the last step's writes, what is kept of it, and usage.
-inline void FollowUsage(const Memory& m, const Before& x, const float* free_gate,
-                        float* after_write, float* retention, float* usage) {
-  for (int64_t i = 0; i < m.slots; ++i) {
-    after_write[i] = 1.0f;
-    retention[i] = 1.0f;
-  }
+inline void FollowUsage(const Memory& m, const Before& x,
+                        const float* free_gate, float* after_write,
+                        float* retention, float* usage) {
+  Fill(after_write, m.slots, 1.0f);
   for (int64_t h = 0; h < m.writes; ++h) {
-    const float* weights = x.write_weights + h * m.slots;
-    for (int64_t i = 0; i < m.slots; ++i) after_write[i] *= 1.0f - weights[i];
+    TakeOff(after_write, 1.0f, x.write_weights + h * m.slots, m.slots);
   }
-  for (int64_t r = 0; r < m.reads; ++r) {
-    const float* weights = x.read_weights + r * m.slots;
-    const float gate = free_gate[r];
-    for (int64_t i = 0; i < m.slots; ++i) {
-      retention[i] *= 1.0f - gate * weights[i];
-    }
-  }
+  Retention(m, free_gate, x.read_weights, retention);
   for (int64_t i = 0; i < m.slots; ++i) {
     const float before = x.usage[i];
     after_write[i] = before + (1.0f - before) * (1.0f - after_write[i]);
     usage[i] = after_write[i] * retention[i];
-  }
-}
-
-template <int K>
-void LeadRows(const float* __restrict row, int64_t slot,
-              const float* __restrict heads, float* __restrict forward,
-              float* __restrict backward, int64_t size) {
-  float totals[K] = {}, here[K];
-  for (int k = 0; k < K; ++k) here[k] = heads[k * size + slot];
-#pragma GCC ivdep
-  for (int64_t j = 0; j < size; ++j) {
-    const float x = row[j];
-    for (int k = 0; k < K; ++k) {
-      totals[k] += x * heads[k * size + j];
-      backward[k * size + j] += here[k] * x;
-    }
-  }
-  for (int k = 0; k < K; ++k) forward[k * size + slot] = totals[k];
-}
-
-// Links of one write head after a step, and where they lead every read head.
-inline void FollowLinks(const Memory& m, float* link, const float* prev_link,
-                        const float* weights, const float* precedence,
-                        const float* heads, float* forward, float* backward) {
-  const int64_t N = m.slots;
-  Fill(backward, m.reads * N, 0.0f);
-  for (int64_t i = 0; i < N; ++i) {
-    float* row = link + i * N;
-    NewLinks(row, prev_link + i * N, i, weights, precedence, N);
-    ByFours(m.reads, [&](auto constant, int64_t first) {
-      const int64_t start = first * N;
-      LeadRows<decltype(constant)::value>(row, i, heads + start,
-                                          forward + start, backward + start, N);
-    });
   }
 }
 
@@ -122,7 +80,7 @@ inline void Forward(const Memory& m, const Before& x, const After& y) {
   FollowUsage(m, x, own.free_gate, kept.usage_after_write, retention,
               kept.usage);
   Copy(y.usage, kept.usage, N);
-  if (!m.deallocate) Fill(retention, N, 1.0f);
+  Wiped(m, own.free_gate, x.read_weights, retention);
 
   // Where to write.
   Keys keys = {own.write_keys, own.write_masks, effective,
@@ -211,13 +169,12 @@ inline void Advance(const Memory& m, const float* memory, const float* link,
   const int64_t N = m.slots, W = m.word_size;
   const Interface own(heard, m);
   const Kept kept(rows, m);
+  Room room(N);
+  float* retention = room.Take(N);
+  Wiped(m, own.free_gate, kept.prev_read_weights, retention);
   for (int64_t i = 0; i < N; ++i) {
-    float retention = 1.0f;
-    for (int64_t r = 0; r < m.reads && m.deallocate; ++r) {
-      retention *= 1.0f - own.free_gate[r] * kept.prev_read_weights[r * N + i];
-    }
     EraseAndAdd(m, new_memory + i * W, memory + i * W, kept.write_weights, i,
-                own, retention);
+                own, retention[i]);
   }
   for (int64_t h = 0; h < m.writes && m.links != kOff; ++h) {
     for (int64_t i = 0; i < N; ++i) {

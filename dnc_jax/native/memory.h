@@ -166,6 +166,22 @@ struct Keys {
   }
 };
 
+// Writes how much of each slot the free gates leave in use.
+inline void Retention(const Memory& m, const float* free_gate,
+                      const float* read_weights, float* retention) {
+  Fill(retention, m.slots, 1.0f);
+  for (int64_t r = 0; r < m.reads; ++r) {
+    TakeOff(retention, free_gate[r], read_weights + r * m.slots, m.slots);
+  }
+}
+
+// Likewise of its contents: all, unless freed slots are wiped.
+inline void Wiped(const Memory& m, const float* free_gate,
+                  const float* read_weights, float* retention) {
+  Fill(retention, m.slots, 1.0f);
+  if (m.deallocate) Retention(m, free_gate, read_weights, retention);
+}
+
 // What a slot holds after a step's writes.
 inline void EraseAndAdd(const Memory& m, float* __restrict out,
                         const float* __restrict word, const float* weights,
@@ -183,23 +199,10 @@ inline void EraseAndAdd(const Memory& m, float* __restrict out,
   }
   for (int64_t w = 0; w < size; ++w) out[w] = retention * word[w];
   for (int64_t h = 0; h < m.writes; ++h) {
-    const float weight = weights[h * m.slots + slot];
-    const float* __restrict erase = own.erase_vectors + h * size;
-    for (int64_t w = 0; w < size; ++w) out[w] *= 1.0f - weight * erase[w];
+    TakeOff(out, weights[h * m.slots + slot], own.erase_vectors + h * size,
+            size);
   }
   AddRows(out, weights + slot, m.slots, own.write_vectors, m.writes, size);
-}
-
-// One row of the links after a step's writes.
-inline void NewLinks(float* __restrict out, const float* __restrict link,
-                     int64_t slot, const float* __restrict weights,
-                     const float* __restrict precedence, int64_t size) {
-  const float weight = weights[slot];
-  const float mine = 1.0f - weight;
-  for (int64_t j = 0; j < size; ++j) {
-    out[j] = (mine - weights[j]) * link[j] + weight * precedence[j];
-  }
-  out[slot] = 0.0f;
 }
 
 }  // namespace dnc_jax

@@ -40,8 +40,8 @@ void ForEach(int64_t batch_size, int64_t numbers, ffi::ThreadPool pool,
     for (int64_t b = 0; b < batch_size; ++b) each(b);
     return;
   }
-  // A thread that only starts when all is done finds nothing left to do, so none
-  // is waited for that has not begun: all may be waiting, as this one does.
+  // A thread that only starts when all is done finds nothing left to do, so
+  // none is waited for that has not begun: all may be waiting, as this one is.
   struct Work {
     std::function<void(int64_t)> each;
     int64_t batch_size;
@@ -63,6 +63,19 @@ void ForEach(int64_t batch_size, int64_t numbers, ffi::ThreadPool pool,
   work->Run();
   while (work->done < batch_size) std::this_thread::yield();
 }
+
+// What XLA is told of a memory beside its shapes.
+struct Options {
+  int64_t links;
+  bool oneplus, usage_gradient, masked, deallocate;
+  float mask_floor;
+  int64_t spacing;
+};
+
+// What a step gives the next beside the tape, of one sequence.
+struct Carried {
+  float *read_weights, *write_weights, *usage, *precedence_weights;
+};
 
 // What steps write. Every `spacing`th state, the memory and the links before a
 // step, has a place of its own; those between share `spacing - 1` places, from
@@ -94,51 +107,98 @@ struct Tape {
   }
 };
 
-Tape MakeTape(const Memory& m, int64_t spacing, Written& memories,
-              Written& links, Written& heard, Written& kept) {
-  return {memories->typed_data(),
-          links->typed_data(),
-          heard->typed_data(),
-          kept->typed_data(),
-          memories->dimensions()[1],
-          memories->dimensions()[0],
-          heard->dimensions()[0],
-          spacing,
-          m.slots * m.word_size,
-          m.links == kOff ? 0 : m.writes * m.slots * m.slots,
-          Interface::Size(m),
-          Kept::Size(m)};
+// Does a step, or its gradient, of one sequence: from what was heard or is
+// found, and what was carried, to what answers it.
+using Do = void(const Memory& m, const Tape& tape, int64_t t, int64_t b,
+                const float* in, const Carried& before, float* out,
+                const Carried& after);
+
+void ForwardAt(const Memory& m, const Tape& tape, int64_t t, int64_t b,
+               const float* said, const Carried& before, float* words_read,
+               const Carried& after) {
+  Forward(m,
+          {said, tape.MemoryAt(t, b), before.read_weights, before.write_weights,
+           before.usage, tape.LinkAt(t, b), before.precedence_weights},
+          {words_read, tape.MemoryAt(t + 1, b), after.read_weights,
+           after.write_weights, after.usage, tape.LinkAt(t + 1, b),
+           after.precedence_weights, tape.HeardAt(t, b), tape.KeptAt(t, b)});
 }
 
-ffi::ErrorOr<Memory> Describe(const Numbers& memories, const Numbers& heard,
-                              const Numbers& kept, int64_t reads,
-                              int64_t writes, int64_t links, bool oneplus,
-                              bool usage_gradient, bool masked, bool deallocate,
-                              float mask_floor) {
-  const Memory m = {memories.dimensions()[2],
-                    memories.dimensions()[3],
-                    reads,
-                    writes,
-                    links,
-                    oneplus,
-                    usage_gradient,
-                    masked,
-                    deallocate,
-                    mask_floor};
-  const int64_t numbers = Interface::Size(m), rows = Kept::Size(m) / m.slots;
-  if (heard.dimensions()[2] != numbers || kept.dimensions()[2] != rows) {
-    return ffi::Unexpected(ffi::Error::InvalidArgument(
-        "A memory's tape must have " + std::to_string(numbers) +
-        " numbers of the interface and " + std::to_string(rows) +
-        " rows a step, got " + std::to_string(heard.dimensions()[2]) + " and " +
-        std::to_string(kept.dimensions()[2]) + "."));
+void BackwardAt(const Memory& m, const Tape& tape, int64_t t, int64_t b,
+                const float* of_words_read, const Carried& of_after,
+                float* of_said, const Carried& of_before) {
+  // From here to the state before that has a place, those between are gone.
+  const bool again = tape.spacing > 1 && (t + 1) % tape.spacing == 0;
+  for (int64_t s = again ? t + 1 - tape.spacing : t; s < t; ++s) {
+    Advance(m, tape.MemoryAt(s, b), tape.LinkAt(s, b), tape.HeardAt(s, b),
+            tape.KeptAt(s, b), tape.MemoryAt(s + 1, b), tape.LinkAt(s + 1, b));
   }
-  return m;
+  Backward(m,
+           {tape.HeardAt(t, b), tape.KeptAt(t, b), of_words_read,
+            tape.MemoryAt(t + 1, b), of_after.read_weights,
+            of_after.write_weights, of_after.usage, tape.LinkAt(t + 1, b),
+            of_after.precedence_weights},
+           {of_said, tape.MemoryAt(t, b), of_before.read_weights,
+            of_before.write_weights, of_before.usage, tape.LinkAt(t, b),
+            of_before.precedence_weights});
 }
 
-int64_t PerSequence(const Memory& m) {
-  const int64_t links = m.links == kOff ? 0 : m.writes * m.slots;
-  return m.slots * (m.word_size + links);
+// Does a step, or its gradient, of every sequence of a batch. The tape comes as
+// an argument and as a result, in one place.
+template <Do each>
+ffi::Error Run(ffi::ThreadPool pool, Index step, Numbers in,
+               Numbers read_weights, Numbers write_weights, Numbers usage,
+               Numbers precedence_weights, Numbers, Numbers, Numbers, Numbers,
+               Written out, Written new_read_weights, Written new_write_weights,
+               Written new_usage, Written new_precedence_weights,
+               Written memories, Written links, Written heard, Written kept,
+               Options own) {
+  const Memory m = {memories->dimensions()[2],
+                    memories->dimensions()[3],
+                    read_weights.dimensions()[1],
+                    write_weights.dimensions()[1],
+                    own.links,
+                    own.oneplus,
+                    own.usage_gradient,
+                    own.masked,
+                    own.deallocate,
+                    own.mask_floor};
+  const int64_t N = m.slots, R = m.reads, H = m.writes;
+  const int64_t numbers = Interface::Size(m), rows = Kept::Size(m);
+  if (heard->dimensions()[2] != numbers || kept->dimensions()[2] * N != rows) {
+    return ffi::Error::InvalidArgument(
+        "A memory's tape must have " + std::to_string(numbers) +
+        " numbers of the interface and " + std::to_string(rows / N) +
+        " rows a step, got " + std::to_string(heard->dimensions()[2]) +
+        " and " + std::to_string(kept->dimensions()[2]) + ".");
+  }
+  const int64_t batch_size = memories->dimensions()[1];
+  const int64_t linked = m.links == kOff ? 0 : H * N;
+  const Tape tape = {memories->typed_data(),
+                     links->typed_data(),
+                     heard->typed_data(),
+                     kept->typed_data(),
+                     batch_size,
+                     memories->dimensions()[0],
+                     heard->dimensions()[0],
+                     own.spacing,
+                     N * m.word_size,
+                     linked * N,
+                     numbers,
+                     rows};
+  const int64_t t = *step.typed_data();
+  ForEach(batch_size, tape.words + tape.matrices, pool, [&](int64_t b) {
+    each(m, tape, t, b, in.typed_data() + b * (in.element_count() / batch_size),
+         {read_weights.typed_data() + b * R * N,
+          write_weights.typed_data() + b * H * N, usage.typed_data() + b * N,
+          precedence_weights.typed_data() + b * linked},
+         out->typed_data() + b * (out->element_count() / batch_size),
+         {new_read_weights->typed_data() + b * R * N,
+          new_write_weights->typed_data() + b * H * N,
+          new_usage->typed_data() + b * N,
+          new_precedence_weights->typed_data() + b * linked});
+  });
+  return ffi::Error::Success();
 }
 
 // Asks the system for large pages.
@@ -165,97 +225,42 @@ ffi::Error Open(Numbers memory, Numbers link, Written memories, Written links,
   return ffi::Error::Success();
 }
 
-ffi::Error RunForward(ffi::ThreadPool pool, Index step, Numbers said,
-                      Numbers read_weights, Numbers write_weights,
-                      Numbers usage, Numbers precedence, Numbers memories,
-                      Numbers links, Numbers heard, Numbers kept,
-                      Written words_read, Written new_read_weights,
-                      Written new_write_weights, Written new_usage,
-                      Written new_precedence, Written new_memories,
-                      Written new_links, Written new_heard, Written new_kept,
-                      int64_t reads, int64_t writes, int64_t kind, bool oneplus,
-                      bool usage_gradient, bool masked, bool deallocate,
-                      float mask_floor, int64_t spacing) {
-  const auto described =
-      Describe(memories, heard, kept, reads, writes, kind, oneplus,
-               usage_gradient, masked, deallocate, mask_floor);
-  if (described.has_error()) return described.error();
-  const Memory m = described.value();
-  const Tape tape = MakeTape(m, spacing, new_memories, new_links, new_heard, new_kept);
-  const int64_t N = m.slots, R = m.reads, H = m.writes, t = *step.typed_data();
-  const int64_t linked = kind == kOff ? 0 : H * N;
-  ForEach(tape.batch_size, PerSequence(m), pool, [&](int64_t b) {
-    Forward(m,
-            {said.typed_data() + b * tape.numbers, tape.MemoryAt(t, b),
-             read_weights.typed_data() + b * R * N,
-             write_weights.typed_data() + b * H * N, usage.typed_data() + b * N,
-             tape.LinkAt(t, b), precedence.typed_data() + b * linked},
-            {words_read->typed_data() + b * R * m.word_size,
-             tape.MemoryAt(t + 1, b), new_read_weights->typed_data() + b * R * N,
-             new_write_weights->typed_data() + b * H * N,
-             new_usage->typed_data() + b * N, tape.LinkAt(t + 1, b),
-             new_precedence->typed_data() + b * linked, tape.HeardAt(t, b),
-             tape.KeptAt(t, b)});
-  });
-  return ffi::Error::Success();
-}
+}  // namespace
+}  // namespace dnc_jax
 
-ffi::Error RunBackward(ffi::ThreadPool pool, Index step, Numbers of_words_read,
-                       Numbers of_read_weights, Numbers of_write_weights,
-                       Numbers of_usage, Numbers of_precedence,
-                       Numbers memories, Numbers links, Numbers heard,
-                       Numbers kept, Written of_said,
-                       Written of_prev_read_weights,
-                       Written of_prev_write_weights, Written of_prev_usage,
-                       Written of_prev_precedence, Written new_memories,
-                       Written new_links, Written new_heard, Written new_kept,
-                       int64_t reads, int64_t writes, int64_t kind,
-                       bool oneplus, bool usage_gradient, bool masked,
-                       bool deallocate, float mask_floor, int64_t spacing) {
-  const auto described =
-      Describe(memories, heard, kept, reads, writes, kind, oneplus,
-               usage_gradient, masked, deallocate, mask_floor);
-  if (described.has_error()) return described.error();
-  const Memory m = described.value();
-  const Tape tape = MakeTape(m, spacing, new_memories, new_links, new_heard, new_kept);
-  const int64_t N = m.slots, R = m.reads, H = m.writes, t = *step.typed_data();
-  const int64_t linked = kind == kOff ? 0 : H * N;
-  // From here to the state before that has a place, those between are gone.
-  const bool again = spacing > 1 && (t + 1) % spacing == 0;
-  ForEach(tape.batch_size, PerSequence(m), pool, [&](int64_t b) {
-    for (int64_t s = again ? t + 1 - spacing : t; s < t; ++s) {
-      Advance(m, tape.MemoryAt(s, b), tape.LinkAt(s, b), tape.HeardAt(s, b),
-              tape.KeptAt(s, b), tape.MemoryAt(s + 1, b),
-              tape.LinkAt(s + 1, b));
-    }
-    Backward(m,
-             {tape.HeardAt(t, b), tape.KeptAt(t, b),
-              of_words_read.typed_data() + b * R * m.word_size,
-              tape.MemoryAt(t + 1, b), of_read_weights.typed_data() + b * R * N,
-              of_write_weights.typed_data() + b * H * N,
-              of_usage.typed_data() + b * N, tape.LinkAt(t + 1, b),
-              of_precedence.typed_data() + b * linked},
-             {of_said->typed_data() + b * tape.numbers, tape.MemoryAt(t, b),
-              of_prev_read_weights->typed_data() + b * R * N,
-              of_prev_write_weights->typed_data() + b * H * N,
-              of_prev_usage->typed_data() + b * N, tape.LinkAt(t, b),
-              of_prev_precedence->typed_data() + b * linked});
-  });
-  return ffi::Error::Success();
-}
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(
+    dnc_jax::Options, StructMember<int64_t>("links"),
+    StructMember<bool>("oneplus"), StructMember<bool>("usage_gradient"),
+    StructMember<bool>("masked"), StructMember<bool>("deallocate"),
+    StructMember<float>("mask_floor"), StructMember<int64_t>("spacing"));
 
-template <typename T>
-auto WithOptions(T binding) {
-  return std::move(binding)
-      .template Attr<int64_t>("reads")
-      .template Attr<int64_t>("writes")
-      .template Attr<int64_t>("links")
-      .template Attr<bool>("oneplus")
-      .template Attr<bool>("usage_gradient")
-      .template Attr<bool>("masked")
-      .template Attr<bool>("deallocate")
-      .template Attr<float>("mask_floor")
-      .template Attr<int64_t>("spacing");
+namespace dnc_jax {
+namespace {
+
+// What `Run` takes and gives, which `dnc_jax/native/tape.py` names.
+auto Bind() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Index>()
+      .Arg<Numbers>()  // What the controller says, or of the words read.
+      .Arg<Numbers>()  // Carried: read weights,
+      .Arg<Numbers>()  // write weights,
+      .Arg<Numbers>()  // usage,
+      .Arg<Numbers>()  // precedence weights.
+      .Arg<Numbers>()  // Tape: memories,
+      .Arg<Numbers>()  // links,
+      .Arg<Numbers>()  // heard,
+      .Arg<Numbers>()  // kept.
+      .Ret<Numbers>()  // The words read, or of what the controller says.
+      .Ret<Numbers>()  // Carried.
+      .Ret<Numbers>()
+      .Ret<Numbers>()
+      .Ret<Numbers>()
+      .Ret<Numbers>()  // Tape.
+      .Ret<Numbers>()
+      .Ret<Numbers>()
+      .Ret<Numbers>()
+      .Attrs<Options>();
 }
 
 }  // namespace
@@ -269,54 +274,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(DncJaxOpen, Open,
                                   .Ret<Numbers>()    // heard
                                   .Ret<Numbers>());  // kept
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    DncJaxForward, RunForward,
-    WithOptions(ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<Index>()      // step
-                    .Arg<Numbers>()    // said
-                    .Arg<Numbers>()    // read_weights
-                    .Arg<Numbers>()    // write_weights
-                    .Arg<Numbers>()    // usage
-                    .Arg<Numbers>()    // precedence_weights
-                    .Arg<Numbers>()    // memories
-                    .Arg<Numbers>()    // links
-                    .Arg<Numbers>()    // heard
-                    .Arg<Numbers>()    // kept
-                    .Ret<Numbers>()    // words_read
-                    .Ret<Numbers>()    // read_weights
-                    .Ret<Numbers>()    // write_weights
-                    .Ret<Numbers>()    // usage
-                    .Ret<Numbers>()    // precedence_weights
-                    .Ret<Numbers>()    // memories
-                    .Ret<Numbers>()    // links
-                    .Ret<Numbers>()    // heard
-                    .Ret<Numbers>()))  // kept
-;
+XLA_FFI_DEFINE_HANDLER_SYMBOL(DncJaxForward, Run<ForwardAt>, Bind());
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    DncJaxBackward, RunBackward,
-    WithOptions(ffi::Ffi::Bind()
-                    .Ctx<ffi::ThreadPool>()
-                    .Arg<Index>()      // step
-                    .Arg<Numbers>()    // of words_read
-                    .Arg<Numbers>()    // of read_weights
-                    .Arg<Numbers>()    // of write_weights
-                    .Arg<Numbers>()    // of usage
-                    .Arg<Numbers>()    // of precedence_weights
-                    .Arg<Numbers>()    // memories
-                    .Arg<Numbers>()    // links
-                    .Arg<Numbers>()    // heard
-                    .Arg<Numbers>()    // kept
-                    .Ret<Numbers>()    // of said
-                    .Ret<Numbers>()    // of read_weights
-                    .Ret<Numbers>()    // of write_weights
-                    .Ret<Numbers>()    // of usage
-                    .Ret<Numbers>()    // of precedence_weights
-                    .Ret<Numbers>()    // memories
-                    .Ret<Numbers>()    // links
-                    .Ret<Numbers>()    // heard
-                    .Ret<Numbers>()))  // kept
-;
+XLA_FFI_DEFINE_HANDLER_SYMBOL(DncJaxBackward, Run<BackwardAt>, Bind());
 
 }  // namespace dnc_jax

@@ -21,6 +21,7 @@ import numpy as np
 
 from dnc_jax.native import library
 
+# In the order of ``Links`` in memory.h.
 LINKS = ("off", "dense", "stop_gradient")
 
 
@@ -60,12 +61,9 @@ class Options(NamedTuple):
     """Returns where the state before a step lies, as the kernels have it."""
     if self.spacing == 0:
       return index % 2
-    between = index % self.spacing
-    return (
-      num_states - self.spacing + between
-      if between
-      else (index // self.spacing)
-    )
+    if between := index % self.spacing:
+      return num_states - self.spacing + between
+    return index // self.spacing
 
   @property
   def num_rows(self) -> int:
@@ -78,8 +76,6 @@ class Options(NamedTuple):
   def attributes(self) -> dict[str, Any]:
     """Returns the options as the kernels take them."""
     return {
-      "reads": np.int64(self.num_reads),
-      "writes": np.int64(self.num_writes),
       "links": np.int64(LINKS.index(self.links)),
       "oneplus": self.oneplus,
       "usage_gradient": self.usage_gradient,

@@ -17,8 +17,8 @@ from dnc_jax.native import tape as tapes
 from dnc_jax.native.tape import Carried, Options, Tape
 
 # Numbers in the memories and links of all steps and sequences, up to which each
-# has a place of its own on the tape: in caches that is faster than to compute
-# some again. Measured in docs/performance.md.
+# has a place of its own on the tape: they are in caches. What it buys to
+# compute some of more again is in docs/performance.md.
 _MOST_NUMBERS_KEPT = 2**22
 
 # Otherwise, every so many-th has.

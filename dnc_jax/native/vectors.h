@@ -60,6 +60,12 @@ inline void Add(float* __restrict to, float scale, const float* __restrict x,
   for (int64_t i = 0; i < size; ++i) to[i] += scale * x[i];
 }
 
+// Multiplies by 1 - scale x.
+inline void TakeOff(float* __restrict from, float scale,
+                    const float* __restrict x, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) from[i] *= 1.0f - scale * x[i];
+}
+
 // Of K rows side by side, each `size` long: calls `each` with K as a constant,
 // four rows at a time, so that what all of them need is read once.
 template <typename Each>
@@ -208,13 +214,13 @@ inline void Rank(const float* __restrict values, int32_t* __restrict order,
 }
 
 // Writes ε + (1 - ε) usage, the slots in order of it, the first of equals
-// first, how much is left of 1 once all before are used, and allocation weights,
-// a[φ[j]] = (1 - u[φ[j]]) ∏ u[φ[i]].
+// first, how much is left of 1 once all before are used, and allocation
+// weights, a[φ[j]] = (1 - u[φ[j]]) ∏ u[φ[i]].
 inline void Allocate(float* __restrict weights, const float* __restrict usage,
                      float* __restrict used, float* __restrict left,
                      int32_t* __restrict order, int64_t size) {
-  // Up to so many, `addressing.allocation_weights` compares logarithms, of which
-  // more are equal; beyond, as here, usage.
+  // Up to so many, `addressing.allocation_weights` compares logarithms, of
+  // which more are equal; beyond, as here, usage.
   constexpr int64_t kMostLogarithms = 192;
   constexpr int64_t kMostCompared = 512;
   for (int64_t i = 0; i < size; ++i) {
