@@ -4,6 +4,8 @@
 #ifndef DNC_JAX_NATIVE_BACKWARD_H_
 #define DNC_JAX_NATIVE_BACKWARD_H_
 
+#include "allocation.h"
+#include "content.h"
 #include "links.h"
 #include "memory.h"
 
@@ -12,12 +14,13 @@ namespace dnc_jax {
 // What `Forward` kept, and the gradients of what it wrote.
 struct Known {
   float *heard, *kept;
-  const float *of_words_read, *of_memory, *of_read_weights, *of_write_weights,
-      *of_usage, *of_link, *of_precedence_weights;
+  Past past;
+  const float *of_words_read, *of_read_weights, *of_write_weights, *of_usage,
+      *of_precedence_weights;
 };
 
 // The gradients of what `Forward` was given, to be written; those of memory and
-// links over these.
+// links over those of what it wrote.
 struct Gradients {
   float *said, *memory, *read_weights, *write_weights, *usage, *link,
       *precedence_weights;
@@ -57,91 +60,59 @@ inline void ActivateBackward(const Memory& m, float* __restrict of_said,
   }
 }
 
-// Gradients of keys and masks, given those of what `Keys::Prepare` wrote.
-inline void KeysBackward(const Memory& m, const Keys& keys,
-                         const float* of_effective,
-                         const float* of_squared_masks, const float* of_squares,
-                         float* of_keys, float* of_masks) {
-  for (int64_t h = 0; h < keys.count; ++h) {
-    for (int64_t w = 0; w < m.word_size; ++w) {
-      const int64_t i = h * m.word_size + w;
-      const float key = keys.keys[i];
-      if (m.masked) {
-        of_keys[i] = keys.squared_masks[i] *
-                     (of_effective[i] + 2.0f * key * of_squares[h]);
-        of_masks[i] = 2.0f * keys.masks[i] *
-                      (of_squared_masks[i] + key * of_effective[i] +
-                       key * key * of_squares[h]);
-      } else {
-        of_keys[i] = of_effective[i] + 2.0f * key * of_squares[h];
-      }
-    }
-  }
-}
-
-// Adds the gradients of a word, of keys and of squared masks.
-inline void CompareBackward(const Memory& m, const Keys& keys,
-                            const float* __restrict word, int64_t slot,
-                            const float* of_dots, const float* of_squares,
-                            float* __restrict of_word, float* of_effective,
-                            float* of_squared_masks) {
-  const int64_t W = m.word_size;
-  AddRows(of_word, of_dots + slot, m.slots, keys.effective, keys.count, W);
-  AddToRows(of_effective, keys.count, of_dots + slot, m.slots, word, W);
-  if (!m.masked) {
-    Add(of_word, 2.0f * of_squares[slot], word, W);
-    return;
-  }
-  for (int64_t h = 0; h < keys.count; ++h) {
-    const float scale = of_squares[h * m.slots + slot];
-    const float* __restrict squared = keys.squared_masks + h * W;
-    float* __restrict of_squared = of_squared_masks + h * W;
-    for (int64_t w = 0; w < W; ++w) {
-      of_word[w] += 2.0f * scale * squared[w] * word[w];
-      of_squared[w] += scale * word[w] * word[w];
-    }
-  }
-}
-
-// Writes the gradient of a slot before writes, adds the others, and returns
-// that of the retention. `others` is room for W numbers.
-inline float WriteBackward(const Memory& m, const Interface& own,
-                           const Interface& of, int64_t slot,
-                           const float* weights, float* of_weights,
-                           float retention, const float* __restrict word,
-                           const float* __restrict of_word,
-                           float* __restrict others,
-                           float* __restrict of_before) {
-  const int64_t W = m.word_size, H = m.writes;
+// The gradient of `Write`: that of the words over that of the words after it,
+// and adds the others, of one head after another.
+__attribute__((flatten)) inline void WriteBackward(const Memory& m, const Interface& own,
+                          const Interface& of, const float* weights,
+                          float* of_weights, const float* retention,
+                          float* of_retention, const float* words,
+                          float* of_words) {
+  const int64_t N = m.slots, W = m.word_size, H = m.writes;
   for (int64_t h = 0; h < H; ++h) {
-    const float weight = weights[h * m.slots + slot];
-    const float* __restrict erase = own.erase_vectors + h * W;
-    const float* __restrict vector = own.write_vectors + h * W;
-    float* __restrict of_erase = of.erase_vectors + h * W;
-    float* __restrict of_vector = of.write_vectors + h * W;
-    Fill(others, W, retention);
-    for (int64_t k = 0; k < H; ++k) {
-      if (k == h) continue;
-      TakeOff(others, weights[k * m.slots + slot], own.erase_vectors + k * W,
-              W);
-    }
-    float of_weight = 0.0f;
-    for (int64_t w = 0; w < W; ++w) {
-      const float gradient = of_word[w];
-      const float erased = gradient * word[w] * others[w];
-      of_before[w] = gradient * (1.0f - weight * erase[w]) * others[w];
-      of_vector[w] += weight * gradient;
-      of_erase[w] -= weight * erased;
-      of_weight += gradient * vector[w] - erased * erase[w];
-    }
-    of_weights[h * m.slots + slot] += of_weight;
+    const bool is_last = h == H - 1;
+    const float* own_weights = weights + h * N;
+    InTiles(N, [&](auto tile, int64_t slot) {
+      constexpr int S = decltype(tile)::value;
+      Total of_weight[S], of_stay[S];
+      Across(W, [&](auto lanes, int64_t w) {
+        using V = decltype(lanes);
+        const V erase = Load<V>(own.erase_vectors + h * W + w);
+        const V vector = Load<V>(own.write_vectors + h * W + w);
+        V of_erase = Load<V>(of.erase_vectors + h * W + w);
+        V of_vector = Load<V>(of.write_vectors + h * W + w);
+#pragma GCC unroll 4
+        for (int s = 0; s < S; ++s) {
+          float* to = of_words + (slot + s) * W + w;
+          const float weight = own_weights[slot + s];
+          const V gradient = Load<V>(to);
+          // What all that others erase leaves, and so of the gradient.
+          V left = V() + 1.0f;
+          for (int64_t k = 0; k < H; ++k) {
+            if (k == h) continue;
+            left *= 1.0f - weights[k * N + slot + s] *
+                               Load<V>(own.erase_vectors + k * W + w);
+          }
+          const V word = Load<V>(words + (slot + s) * W + w);
+          const V of_left = gradient * left;
+          const V stays = 1.0f - weight * erase;
+          const V erased = retention[slot + s] * of_left * word;
+          of_vector += weight * gradient;
+          of_erase -= weight * erased;
+          of_weight[s] += gradient * vector - erased * erase;
+          if (!is_last) continue;
+          Store(to, retention[slot + s] * of_left * stays);
+          if (m.deallocate) of_stay[s] += of_left * stays * word;
+        }
+        Store(of.erase_vectors + h * W + w, of_erase);
+        Store(of.write_vectors + h * W + w, of_vector);
+      });
+      Sums<S>(of_weight, [&](int s, float sum) {
+        of_weights[h * N + slot + s] += sum;
+      });
+      if (!is_last) return;
+      Sums<S>(of_stay, [&](int s, float sum) { of_retention[slot + s] = sum; });
+    });
   }
-  if (!m.deallocate) return 0.0f;
-  Copy(others, word, W);
-  for (int64_t h = 0; h < H; ++h) {
-    TakeOff(others, weights[h * m.slots + slot], own.erase_vectors + h * W, W);
-  }
-  return Dot(of_word, others, W);
 }
 
 // Writes the gradient of the usage before and of last step's write weights, and
@@ -196,18 +167,16 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
   const int64_t N = m.slots, W = m.word_size, R = m.reads, H = m.writes;
   const int64_t heads = m.heads(), modes = m.modes();
   const int64_t numbers = Interface::Size(m);
-  Room room((7 + 6 * H + 2 * heads + 3 * R) * N + (4 * heads + 2 * N + 2) * W +
-            2 * heads + numbers);
+  Room room((8 + 2 * H + 2 * heads + 3 * R + 2 * W) * N + heads + numbers +
+                Keys::Size(m, R) + Keys::Size(m, H) +
+                std::max(Keys::BackwardSize(m, R), Keys::BackwardSize(m, H)),
+            25);
   float* retention = room.Take(N);
   float* of_retention = room.Take(N);
   float* of_offered = room.TakeZeros(N);
   float* of_content = room.Take(N);
-  float* row = room.Take(N);
-  float* of_row = room.Take(N);
-  float* used = room.Take(H * N);
-  float* left = room.Take(H * N);
+  float* rows = room.Take(2 * N);
   float* offered = room.Take((H + 1) * N);
-  int32_t* order = reinterpret_cast<int32_t*>(room.Take(H * N));
   float* of_now = room.Take(H * N);
   float* of_allocation = room.Take(N);
   float* of_dots = room.Take(heads * N);
@@ -215,41 +184,26 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
   float* of_weights = room.Take(R * N);
   float* of_forward = room.Take(R * N);
   float* of_backward = room.Take(R * N);
-  float* effective = room.Take(heads * W);
-  float* squared_masks = room.Take(heads * W);
-  float* of_effective = room.TakeZeros(heads * W);
-  float* of_squared_masks = room.TakeZeros(heads * W);
+  float* before = room.Take(N * W);
   float* words = room.Take(N * W);
-  float* of_words = room.Take(N * W);
-  float* of_word = room.Take(W);
-  float* others = room.Take(W);
-  float* key_squares = room.Take(heads);
   float* of_key_squares = room.Take(heads);
   float* of_heard = room.TakeZeros(numbers);
 
   const Interface own(x.heard, m), of(of_heard, m);
   const Kept kept(x.kept, m);
+  const float* prev_words = x.past.Words(before, retention);
   Wiped(m, own.free_gate, kept.prev_read_weights, retention);
+  Write(m, words, prev_words, kept.write_weights, retention, own);
   Copy(of_now, x.of_write_weights, H * N);
   Fill(y.read_weights, R * N, 0.0f);
 
   // What was read.
   Copy(of_weights, x.of_read_weights, R * N);
-  for (int64_t i = 0; i < N; ++i) {
-    float* word = words + i * W;
-    EraseAndAdd(m, word, y.memory + i * W, kept.write_weights, i, own,
-                retention[i]);
-    AddDots(of_weights + i, N, x.of_words_read, R, word, W);
-  }
+  AddDots(of_weights, x.of_words_read, R, words, N, W);
+  AddOuter(y.memory, N, W, kept.read_weights, x.of_words_read, R);
 
   // Where read heads found it.
-  Keys keys = {own.read_keys,
-               own.read_masks,
-               effective + H * W,
-               squared_masks + H * W,
-               key_squares + H,
-               R};
-  keys.Prepare(m);
+  const Keys read_keys(m, own.read_keys, own.read_masks, R, room);
   for (int64_t r = 0; r < R; ++r) {
     const float* content = kept.read_content + r * N;
     float mode = 1.0f;
@@ -262,11 +216,14 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
     }
     const int64_t norm = m.masked ? r * N : 0;
     ContentBackward(content, of_content, kept.read_dots + r * N,
-                    kept.read_squares + norm, key_squares[H + r],
+                    kept.read_squares + norm, read_keys.squares[r],
                     own.read_strengths[r], N, of_dots + (H + r) * N,
                     of_squares + H * N + norm, of_key_squares + H + r,
                     of.read_strengths + r);
   }
+  read_keys.CompareBackward(m, words, of_dots + H * N, of_squares + H * N,
+                            of_key_squares + H, y.memory, of.read_keys,
+                            of.read_masks, room);
 
   // Where links led.
   for (int64_t h = 0; h < H && modes; ++h) {
@@ -289,41 +246,30 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
     float free = 1.0f;
     for (int64_t i = 0; i < N; ++i) free -= weights[i];
     for (int64_t i = 0; i < N; ++i) of_last[i] = free * of_new[i];
-    const bool through = m.links == kDense;
-    for (int64_t i = 0; i < N && through; ++i) {
-      of_now[h * N + i] += of_new[i] - total;
+    const OfLinks of_links = {y.link + h * N * N, of_now + h * N, of_last,
+                              y.read_weights};
+    if (m.links == kDense) {
+      for (int64_t i = 0; i < N; ++i) of_now[h * N + i] += of_new[i] - total;
+      FollowLinksBackward<true>(m, x.past, h, weights, last,
+                                kept.prev_read_weights, of_forward,
+                                of_backward, of_links, rows);
+    } else {
+      FollowLinksBackward<false>(m, x.past, h, weights, last,
+                                 kept.prev_read_weights, of_forward,
+                                 of_backward, of_links, rows);
     }
-    FollowLinksBackward(m, y.link + h * N * N,
-                        through ? x.of_link + h * N * N : nullptr, weights,
-                        of_now + h * N, kept.prev_precedence + h * N, of_last,
-                        kept.prev_read_weights, of_forward, of_backward,
-                        y.read_weights, row, of_row);
   }
 
   // What was written.
-  for (int64_t i = 0; i < N; ++i) {
-    Copy(of_word, x.of_memory + i * W, W);
-    AddRows(of_word, kept.read_weights + i, N, x.of_words_read, R, W);
-    CompareBackward(m, keys, words + i * W, i, of_dots + H * N,
-                    of_squares + H * N, of_word, of_effective + H * W,
-                    of_squared_masks + H * W);
-    of_retention[i] = WriteBackward(
-        m, own, of, i, kept.write_weights, of_now, retention[i],
-        y.memory + i * W, of_word, others, of_words + i * W);
-  }
-  KeysBackward(m, keys, of_effective + H * W, of_squared_masks + H * W,
-               of_key_squares + H, of.read_keys, of.read_masks);
+  WriteBackward(m, own, of, kept.write_weights, of_now, retention, of_retention,
+                prev_words, y.memory);
 
   // Where it was written.
-  keys = {own.write_keys, own.write_masks, effective,
-          squared_masks,  key_squares,     H};
-  keys.Prepare(m);
+  const Keys write_keys(m, own.write_keys, own.write_masks, H, room);
   Copy(offered, kept.usage, N);
   for (int64_t h = 0; h < H; ++h) {
     const float* allocation = kept.allocation + h * N;
     float* taken = offered + h * N;
-    Allocate(of_allocation, taken, used + h * N, left + h * N, order + h * N,
-             N);
     const float both = own.allocation_gate[h] * own.write_gate[h];
     for (int64_t i = 0; i < N; ++i) {
       taken[N + i] = taken[i] + (1.0f - taken[i]) * both * allocation[i];
@@ -347,27 +293,22 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
     }
     of.allocation_gate[h] = of_gate + of_both * write;
     of.write_gate[h] = of_write + of_both * gate;
-    AllocateBackward(of_offered, of_allocation, allocation, used + h * N,
-                     left + h * N, order + h * N, N);
+    AllocateBackward(of_offered, of_allocation, allocation, taken,
+                     kept.left + h * N, kept.order + h * N, N);
     const int64_t norm = m.masked ? h * N : 0;
     ContentBackward(content, of_content, kept.write_dots + h * N,
-                    kept.write_squares + norm, key_squares[h],
+                    kept.write_squares + norm, write_keys.squares[h],
                     own.write_strengths[h], N, of_dots + h * N,
                     of_squares + norm, of_key_squares + h,
                     of.write_strengths + h);
   }
-  for (int64_t i = 0; i < N; ++i) {
-    CompareBackward(m, keys, y.memory + i * W, i, of_dots, of_squares,
-                    of_words + i * W, of_effective, of_squared_masks);
-  }
-  Copy(y.memory, of_words, N * W);
-  KeysBackward(m, keys, of_effective, of_squared_masks, of_key_squares,
-               of.write_keys, of.write_masks);
+  write_keys.CompareBackward(m, prev_words, of_dots, of_squares, of_key_squares,
+                             y.memory, of.write_keys, of.write_masks, room);
 
   // What was free.
   Add(of_offered, 1.0f, x.of_usage, N);
-  UsageBackward(m, kept, own.free_gate, of_offered, of_retention, row, y.usage,
-                y.write_weights, of.free_gate, y.read_weights);
+  UsageBackward(m, kept, own.free_gate, of_offered, of_retention, rows,
+                y.usage, y.write_weights, of.free_gate, y.read_weights);
   ActivateBackward(m, y.said, own, of);
 }
 

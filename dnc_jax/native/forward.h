@@ -3,17 +3,20 @@
 #ifndef DNC_JAX_NATIVE_FORWARD_H_
 #define DNC_JAX_NATIVE_FORWARD_H_
 
+#include "allocation.h"
+#include "content.h"
 #include "links.h"
 #include "memory.h"
 
 namespace dnc_jax {
 
-// What a step is given of one sequence, and what it writes.
+// What a step is given of one sequence.
 struct Before {
-  const float *said, *memory, *read_weights, *write_weights, *usage, *link,
+  const float *said, *read_weights, *write_weights, *usage,
       *precedence_weights;
 };
 
+// What it writes, memory and links over those before.
 struct After {
   float *words_read, *memory, *read_weights, *write_weights, *usage, *link,
       *precedence_weights, *heard, *kept;
@@ -61,15 +64,10 @@ inline void FollowUsage(const Memory& m, const Before& x,
 
 inline void Forward(const Memory& m, const Before& x, const After& y) {
   const int64_t N = m.slots, W = m.word_size, R = m.reads, H = m.writes;
-  Room room(5 * N + 2 * m.heads() * W + m.heads());
+  Room room(3 * N + Keys::Size(m, H) + Keys::Size(m, R), 9);
   float* retention = room.Take(N);
   float* used = room.Take(N);
-  float* left = room.Take(N);
   float* offered = room.Take(N);
-  int32_t* order = reinterpret_cast<int32_t*>(room.Take(N));
-  float* effective = room.Take(m.heads() * W);
-  float* squared_masks = room.Take(m.heads() * W);
-  float* key_squares = room.Take(m.heads());
 
   const Interface own(y.heard, m);
   const Kept kept(y.kept, m);
@@ -83,21 +81,18 @@ inline void Forward(const Memory& m, const Before& x, const After& y) {
   Wiped(m, own.free_gate, x.read_weights, retention);
 
   // Where to write.
-  Keys keys = {own.write_keys, own.write_masks, effective,
-               squared_masks,  key_squares,     H};
-  keys.Prepare(m);
-  for (int64_t i = 0; i < N; ++i) {
-    keys.Compare(m, x.memory + i * W, i, kept.write_dots, kept.write_squares);
-  }
+  const Keys write_keys(m, own.write_keys, own.write_masks, H, room);
+  write_keys.Compare(m, y.memory, kept.write_dots, kept.write_squares);
   Copy(offered, kept.usage, N);
   for (int64_t h = 0; h < H; ++h) {
     float* content = kept.write_content + h * N;
-    float* allocation = kept.allocation + h * N;
-    float* weights = kept.write_weights + h * N;
+    float* __restrict allocation = kept.allocation + h * N;
+    float* __restrict weights = kept.write_weights + h * N;
     Content(content, kept.write_dots + h * N,
-            kept.write_squares + (m.masked ? h * N : 0), key_squares[h],
+            kept.write_squares + (m.masked ? h * N : 0), write_keys.squares[h],
             own.write_strengths[h], N);
-    Allocate(allocation, offered, used, left, order, N);
+    Allocate(allocation, offered, used, kept.left + h * N, kept.order + h * N,
+             N);
     const float gate = own.allocation_gate[h], write = own.write_gate[h];
     for (int64_t i = 0; i < N; ++i) {
       weights[i] =
@@ -108,81 +103,43 @@ inline void Forward(const Memory& m, const Before& x, const After& y) {
   Copy(y.write_weights, kept.write_weights, H * N);
 
   // Writes, and what read heads find.
-  keys = {own.read_keys,
-          own.read_masks,
-          effective + H * W,
-          squared_masks + H * W,
-          key_squares + H,
-          R};
-  keys.Prepare(m);
-  for (int64_t i = 0; i < N; ++i) {
-    float* word = y.memory + i * W;
-    EraseAndAdd(m, word, x.memory + i * W, kept.write_weights, i, own,
-                retention[i]);
-    keys.Compare(m, word, i, kept.read_dots, kept.read_squares);
-  }
+  Write(m, y.memory, y.memory, kept.write_weights, retention, own);
+  const Keys read_keys(m, own.read_keys, own.read_masks, R, room);
+  read_keys.Compare(m, y.memory, kept.read_dots, kept.read_squares);
 
   // Where to read.
   for (int64_t r = 0; r < R; ++r) {
     float* content = kept.read_content + r * N;
     Content(content, kept.read_dots + r * N,
-            kept.read_squares + (m.masked ? r * N : 0), key_squares[H + r],
+            kept.read_squares + (m.masked ? r * N : 0), read_keys.squares[r],
             own.read_strengths[r], N);
     float* weights = kept.read_weights + r * N;
     const float mode =
         m.links == kOff ? 1.0f : own.read_mode[r * m.modes() + 2 * H];
     for (int64_t i = 0; i < N; ++i) weights[i] = mode * content[i];
   }
-  if (m.links != kOff) {
-    Copy(kept.prev_precedence, x.precedence_weights, H * N);
-    for (int64_t h = 0; h < H; ++h) {
-      const float* weights = kept.write_weights + h * N;
-      const float* last = x.precedence_weights + h * N;
-      float* forward = kept.forward + h * R * N;
-      float* backward = kept.backward + h * R * N;
-      FollowLinks(m, y.link + h * N * N, x.link + h * N * N, weights,
-                  kept.prev_precedence + h * N, x.read_weights, forward,
-                  backward);
-      for (int64_t r = 0; r < R; ++r) {
-        const float* mode = own.read_mode + r * m.modes();
-        Add(kept.read_weights + r * N, mode[h], backward + r * N, N);
-        Add(kept.read_weights + r * N, mode[H + h], forward + r * N, N);
-      }
-      float free = 1.0f;
-      for (int64_t i = 0; i < N; ++i) free -= weights[i];
-      for (int64_t i = 0; i < N; ++i) {
-        y.precedence_weights[h * N + i] = free * last[i] + weights[i];
-      }
+  for (int64_t h = 0; h < H && m.links != kOff; ++h) {
+    const float* weights = kept.write_weights + h * N;
+    const float* last = x.precedence_weights + h * N;
+    float* forward = kept.forward + h * R * N;
+    float* backward = kept.backward + h * R * N;
+    Copy(kept.prev_precedence + h * N, last, N);
+    FollowLinks(m, y.link + h * N * N, weights, last, x.read_weights, forward,
+                backward);
+    for (int64_t r = 0; r < R; ++r) {
+      const float* mode = own.read_mode + r * m.modes();
+      Add(kept.read_weights + r * N, mode[h], backward + r * N, N);
+      Add(kept.read_weights + r * N, mode[H + h], forward + r * N, N);
+    }
+    float free = 1.0f;
+    for (int64_t i = 0; i < N; ++i) free -= weights[i];
+    for (int64_t i = 0; i < N; ++i) {
+      y.precedence_weights[h * N + i] = free * last[i] + weights[i];
     }
   }
   Copy(y.read_weights, kept.read_weights, R * N);
   Fill(y.words_read, R * W, 0.0f);
-  for (int64_t i = 0; i < N; ++i) {
-    AddToRows(y.words_read, R, kept.read_weights + i, N, y.memory + i * W, W);
-  }
-}
-
-// Memory and links after a step, given what `Forward` kept of it.
-inline void Advance(const Memory& m, const float* memory, const float* link,
-                    float* heard, float* rows, float* new_memory,
-                    float* new_link) {
-  const int64_t N = m.slots, W = m.word_size;
-  const Interface own(heard, m);
-  const Kept kept(rows, m);
-  Room room(N);
-  float* retention = room.Take(N);
-  Wiped(m, own.free_gate, kept.prev_read_weights, retention);
-  for (int64_t i = 0; i < N; ++i) {
-    EraseAndAdd(m, new_memory + i * W, memory + i * W, kept.write_weights, i,
-                own, retention[i]);
-  }
-  for (int64_t h = 0; h < m.writes && m.links != kOff; ++h) {
-    for (int64_t i = 0; i < N; ++i) {
-      const int64_t start = (h * N + i) * N;
-      NewLinks(new_link + start, link + start, i, kept.write_weights + h * N,
-               kept.prev_precedence + h * N, N);
-    }
-  }
+  AddSums(y.words_read, kept.read_weights, R, y.memory, N, W);
 }
 
 }  // namespace dnc_jax

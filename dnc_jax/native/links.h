@@ -8,182 +8,233 @@
 
 namespace dnc_jax {
 
-// One row of the links after a step's writes.
-inline void NewLinks(float* __restrict out, const float* __restrict link,
-                     int64_t slot, const float* __restrict weights,
-                     const float* __restrict precedence, int64_t size) {
-  const float weight = weights[slot];
-  const float mine = 1.0f - weight;
-  for (int64_t j = 0; j < size; ++j) {
-    out[j] = (mine - weights[j]) * link[j] + weight * precedence[j];
+// Updates rows of links from the first on, and follows them for K read heads:
+// L[i, j] = (1 - w[i] - w[j]) L[i, j] + w[i] p[j]. Of more heads than four the
+// others find the rows as they then are.
+template <int K, int Rows>
+__attribute__((flatten)) void FollowRows(float* link, bool is_new, int64_t first, const float* weights,
+                const float* precedence, const float* heads, float* forward,
+                float* backward, int64_t size) {
+  float weight[Rows], mine[Rows], here[K][Rows];
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r) {
+    weight[r] = weights[first + r];
+    mine[r] = 1.0f - weight[r];
+#pragma GCC unroll 4
+    for (int k = 0; k < K; ++k) here[k][r] = heads[k * size + first + r];
   }
-  out[slot] = 0.0f;
-}
-
-// Adds K multiples of a row to K others, and dots it with K more, in one go.
-template <int K>
-void AddAndDot(const float* __restrict row, const float* __restrict scales,
-               float* __restrict to, const float* __restrict with,
-               float* __restrict dots, int64_t size) {
-  float totals[K] = {}, own[K];
-  for (int k = 0; k < K; ++k) own[k] = scales[k * size];
-#pragma GCC ivdep
-  for (int64_t j = 0; j < size; ++j) {
-    const float x = row[j];
-    for (int k = 0; k < K; ++k) {
-      totals[k] += x * with[k * size + j];
-      to[k * size + j] += own[k] * x;
+  float* rows = link + first * size;
+  Total totals[Rows][K];
+  AcrossDiagonal(size, first, [&](auto lanes, int64_t j, auto off) {
+    using V = decltype(lanes);
+    const V other = Load<V>(weights + j), last = Load<V>(precedence + j);
+    V x[Rows];
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) {
+      x[r] = Load<V>(rows + r * size + j);
+      if (is_new) {
+        x[r] = off((mine[r] - other) * x[r] + weight[r] * last, r);
+        Store(rows + r * size + j, x[r]);
+      }
     }
+#pragma GCC unroll 4
+    for (int k = 0; k < K; ++k) {
+      const V head = Load<V>(heads + k * size + j);
+      V to = Load<V>(backward + k * size + j);
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) {
+        totals[r][k] += x[r] * head;
+        to += here[k][r] * x[r];
+      }
+      Store(backward + k * size + j, to);
+    }
+  });
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r) {
+    Sums<K>(totals[r], [&](int k, float sum) {
+      forward[k * size + first + r] = sum;
+    });
   }
-  for (int k = 0; k < K; ++k) dots[k] = totals[k];
 }
 
-// Links of one write head after a step, and where they lead every read head.
-inline void FollowLinks(const Memory& m, float* link, const float* prev_link,
-                        const float* weights, const float* precedence,
-                        const float* heads, float* forward, float* backward) {
+// Calls `each` with 2 or 1 as a constant and the first of so many rows.
+template <typename Each>
+inline void InPairs(int64_t count, Each each) {
+  int64_t i = 0;
+  for (; i + 2 <= count; i += 2) each(std::integral_constant<int, 2>(), i);
+  if (i < count) each(std::integral_constant<int, 1>(), i);
+}
+
+// Updates the links of one write head, and follows them for every read head.
+inline void FollowLinks(const Memory& m, float* link, const float* weights,
+                        const float* precedence, const float* heads,
+                        float* forward, float* backward) {
   const int64_t N = m.slots;
   Fill(backward, m.reads * N, 0.0f);
-  for (int64_t i = 0; i < N; ++i) {
-    float* row = link + i * N;
-    NewLinks(row, prev_link + i * N, i, weights, precedence, N);
-    ByFours(m.reads, [&](auto constant, int64_t first) {
-      constexpr int K = decltype(constant)::value;
-      const int64_t start = first * N;
-      float dots[K];
-      AddAndDot<K>(row, heads + start + i, backward + start, heads + start,
-                   dots, N);
-      for (int k = 0; k < K; ++k) forward[start + k * N + i] = dots[k];
+  InPairs(N, [&](auto pair, int64_t row) {
+    InTiles(m.reads, [&](auto constant, int64_t first) {
+      FollowRows<decltype(constant)::value, decltype(pair)::value>(
+          link, first == 0, row, weights, precedence, heads + first * N,
+          forward + first * N, backward + first * N, N);
     });
-  }
+  });
 }
 
-// Adds the gradient of a row of links by where it led.
-template <int K>
-void OfRow(float* __restrict of_row, int64_t slot,
-           const float* __restrict heads, const float* __restrict of_forward,
-           const float* __restrict of_backward, int64_t size) {
-  float here[K], ahead[K];
-  for (int k = 0; k < K; ++k) {
-    here[k] = heads[k * size + slot];
-    ahead[k] = of_forward[k * size + slot];
+// What made the links, or the memory, of the steps since they were kept.
+struct Past {
+  const Memory& m;
+  int64_t count;
+  const float *memory, *link;
+  const float *heard, *kept;
+  int64_t heard_stride, kept_stride;
+
+  Interface HeardAt(int64_t step) const {
+    return {const_cast<float*>(heard) + step * heard_stride, m};
   }
-#pragma GCC ivdep
-  for (int64_t j = 0; j < size; ++j) {
-    float total = of_row[j];
-    for (int k = 0; k < K; ++k) {
-      total += ahead[k] * heads[k * size + j] +
-               here[k] * of_backward[k * size + j];
+  Kept KeptAt(int64_t step) const {
+    return {const_cast<float*>(kept) + step * kept_stride, m};
+  }
+
+  // Returns the memory, computed again in `room`, of N W numbers, if need be;
+  // `retention` is room for N.
+  const float* Words(float* room, float* retention) const {
+    const float* words = memory;
+    for (int64_t step = 0; step < count; ++step) {
+      const Interface own = HeardAt(step);
+      const Kept rows = KeptAt(step);
+      Wiped(m, own.free_gate, rows.prev_read_weights, retention);
+      Write(m, room, words, rows.write_weights, retention, own);
+      words = room;
     }
-    of_row[j] = total;
+    return words;
   }
-}
 
-// Writes the gradient of a row of links before over it, and adds the others.
-inline void LinkBackward(float* __restrict prev_row, float* __restrict of_row,
-                         int64_t slot, const float* __restrict weights,
-                         float* __restrict of_weights,
-                         const float* __restrict precedence,
-                         float* __restrict of_precedence, int64_t size) {
-  of_row[slot] = 0.0f;
-  const float weight = weights[slot], mine = 1.0f - weight;
-  float total = 0.0f;
-#pragma GCC ivdep
-  for (int64_t j = 0; j < size; ++j) {
-    const float gradient = of_row[j];
-    const float change = gradient * prev_row[j];
-    prev_row[j] = (mine - weights[j]) * gradient;
-    total += gradient * precedence[j] - change;
-    of_weights[j] -= change;
-    of_precedence[j] += weight * gradient;
-  }
-  of_weights[slot] += total;
-}
-
-// `NewLinks`, `AddAndDot`, `OfRow` and `LinkBackward` in one go. The precedence
-// weight of this slot, and its link to itself, must be 0.
-template <int K>
-void RowBackward(float* __restrict prev_row, const float* __restrict of_link,
-                 int64_t slot, const float* __restrict weights,
-                 float* __restrict of_weights,
-                 const float* __restrict precedence,
-                 float* __restrict of_precedence,
-                 const float* __restrict heads,
-                 const float* __restrict of_forward,
-                 const float* __restrict of_backward,
-                 float* __restrict of_heads, int64_t size) {
-  const float weight = weights[slot], mine = 1.0f - weight;
-  const float of_own = of_precedence[slot];
-  float total = 0.0f, totals[K] = {}, here[K], ahead[K];
-  for (int k = 0; k < K; ++k) {
-    here[k] = heads[k * size + slot];
-    ahead[k] = of_forward[k * size + slot];
-  }
-#pragma GCC ivdep
-  for (int64_t j = 0; j < size; ++j) {
-    const float stays = mine - weights[j];
-    const float x = stays * prev_row[j] + weight * precedence[j];
-    float gradient = of_link[j];
-    for (int k = 0; k < K; ++k) {
-      const float y = of_backward[k * size + j];
-      totals[k] += x * y;
-      of_heads[k * size + j] += ahead[k] * x;
-      gradient += ahead[k] * heads[k * size + j] + here[k] * y;
-    }
-    const float change = gradient * prev_row[j];
-    prev_row[j] = stays * gradient;
-    total += gradient * precedence[j] - change;
-    of_weights[j] -= change;
-    of_precedence[j] += weight * gradient;
-  }
-  for (int k = 0; k < K; ++k) of_heads[k * size + slot] += totals[k];
-  of_weights[slot] += total;
-  of_precedence[slot] = of_own;
-  prev_row[slot] = 0.0f;
-}
-
-// Gradients of `FollowLinks`: that of the links before over these, and adds the
-// others; without `of_link` only that of the read weights.
-inline void FollowLinksBackward(const Memory& m, float* prev_link,
-                                const float* of_link, const float* weights,
-                                float* of_weights, float* precedence,
-                                float* of_precedence, const float* heads,
-                                const float* of_forward,
-                                const float* of_backward, float* of_heads,
-                                float* row, float* of_row) {
-  const int64_t N = m.slots;
-  for (int64_t i = 0; i < N; ++i) {
-    float* prev_row = prev_link + i * N;
-    if (of_link != nullptr && m.reads <= 4 && prev_row[i] == 0.0f) {
-      const float own = precedence[i];
-      precedence[i] = 0.0f;
-      ByFours(m.reads, [&](auto constant, int64_t) {
-        RowBackward<decltype(constant)::value>(
-            prev_row, of_link + i * N, i, weights, of_weights, precedence,
-            of_precedence, heads, of_forward, of_backward, of_heads, N);
+  // Likewise rows of the links of a write head; `room` is for Rows N numbers.
+  template <int Rows>
+  const float* LinkRows(int64_t head, int64_t first, float* room) const {
+    const int64_t N = m.slots;
+    const float* rows = link + (head * N + first) * N;
+    for (int64_t step = 0; step < count; ++step) {
+      const Kept own = KeptAt(step);
+      const float* weights = own.write_weights + head * N;
+      const float* precedence = own.prev_precedence + head * N;
+      AcrossDiagonal(N, first, [&](auto lanes, int64_t j, auto off) {
+        using V = decltype(lanes);
+        const V other = Load<V>(weights + j), last = Load<V>(precedence + j);
+#pragma GCC unroll 4
+        for (int r = 0; r < Rows; ++r) {
+          const float weight = weights[first + r];
+          const V x = Load<V>(rows + r * N + j);
+          Store(room + r * N + j,
+                off((1.0f - weight - other) * x + weight * last, r));
+        }
       });
-      precedence[i] = own;
-      continue;
+      rows = room;
     }
-    NewLinks(row, prev_row, i, weights, precedence, N);
-    if (of_link != nullptr) Copy(of_row, of_link + i * N, N);
-    ByFours(m.reads, [&](auto constant, int64_t first) {
-      constexpr int K = decltype(constant)::value;
-      const int64_t start = first * N;
-      float dots[K];
-      AddAndDot<K>(row, of_forward + start + i, of_heads + start,
-                   of_backward + start, dots, N);
-      for (int k = 0; k < K; ++k) of_heads[start + k * N + i] += dots[k];
-      if (of_link != nullptr) {
-        OfRow<K>(of_row, i, heads + start, of_forward + start,
-                 of_backward + start, N);
-      }
-    });
-    if (of_link != nullptr) {
-      LinkBackward(prev_row, of_row, i, weights, of_weights, precedence,
-                   of_precedence, N);
+    return rows;
+  }
+};
+
+// Gradients of links' rows and of what made them. Those of the links are
+// written over; only the last read heads know all of it.
+struct OfLinks {
+  float *link, *weights, *precedence, *heads;
+};
+
+// The gradient of `FollowRows`, given the rows before. Without `through`, that
+// of the read weights alone.
+template <int K, int Rows, bool through>
+__attribute__((flatten)) void FollowRowsBackward(const float* prev_rows, bool is_last, int64_t first,
+                        const float* weights, const float* precedence,
+                        const float* heads, const float* of_forward,
+                        const float* of_backward, const OfLinks& of,
+                        int64_t size) {
+  float weight[Rows], mine[Rows], here[K][Rows], ahead[K][Rows];
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r) {
+    weight[r] = weights[first + r];
+    mine[r] = 1.0f - weight[r];
+#pragma GCC unroll 4
+    for (int k = 0; k < K; ++k) {
+      here[k][r] = heads[k * size + first + r];
+      ahead[k][r] = of_forward[k * size + first + r];
     }
   }
+  float* of_rows = of.link + first * size;
+  Total totals[Rows][K], of_own[Rows];
+  AcrossDiagonal(size, first, [&](auto lanes, int64_t j, auto off) {
+    using V = decltype(lanes);
+    const V other = Load<V>(weights + j), last = Load<V>(precedence + j);
+    V prev[Rows], x[Rows], gradient[Rows];
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) {
+      prev[r] = Load<V>(prev_rows + r * size + j);
+      x[r] = off((mine[r] - other) * prev[r] + weight[r] * last, r);
+      if (through) gradient[r] = Load<V>(of_rows + r * size + j);
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < K; ++k) {
+      const V of_back = Load<V>(of_backward + k * size + j);
+      const V head = Load<V>(heads + k * size + j);
+      V of_head = Load<V>(of.heads + k * size + j);
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) {
+        totals[r][k] += x[r] * of_back;
+        of_head += ahead[k][r] * x[r];
+        if (through) gradient[r] += ahead[k][r] * head + here[k][r] * of_back;
+      }
+      Store(of.heads + k * size + j, of_head);
+    }
+    if (!through) return;
+    if (!is_last) {
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) Store(of_rows + r * size + j, gradient[r]);
+      return;
+    }
+    V of_other = Load<V>(of.weights + j), of_last = Load<V>(of.precedence + j);
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) {
+      const V own = off(gradient[r], r);
+      const V change = own * prev[r];
+      Store(of_rows + r * size + j, (mine[r] - other) * own);
+      of_own[r] += own * last - change;
+      of_other -= change;
+      of_last += weight[r] * own;
+    }
+    Store(of.weights + j, of_other);
+    Store(of.precedence + j, of_last);
+  });
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r) {
+    Sums<K>(totals[r], [&](int k, float sum) {
+      of.heads[k * size + first + r] += sum;
+    });
+    if (through && is_last) of.weights[first + r] += of_own[r].Sum();
+  }
+}
+
+// The gradient of `FollowLinks`: that of the links over that of those after it,
+// and adds the others. `room` is for 2 N numbers.
+template <bool through>
+void FollowLinksBackward(const Memory& m, const Past& past, int64_t head,
+                         const float* weights, const float* precedence,
+                         const float* heads, const float* of_forward,
+                         const float* of_backward, const OfLinks& of,
+                         float* room) {
+  const int64_t N = m.slots;
+  InPairs(N, [&](auto pair, int64_t row) {
+    constexpr int kRows = decltype(pair)::value;
+    const float* prev_rows = past.LinkRows<kRows>(head, row, room);
+    InTiles(m.reads, [&](auto constant, int64_t first) {
+      constexpr int K = decltype(constant)::value;
+      const OfLinks own = {of.link, of.weights, of.precedence,
+                           of.heads + first * N};
+      FollowRowsBackward<K, kRows, through>(
+          prev_rows, first + K == m.reads, row, weights, precedence,
+          heads + first * N, of_forward + first * N, of_backward + first * N,
+          own, N);
+    });
+  });
 }
 
 }  // namespace dnc_jax

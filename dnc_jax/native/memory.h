@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "products.h"
 #include "vectors.h"
 
 namespace dnc_jax {
@@ -65,9 +66,10 @@ struct Kept {
   // Of the step before.
   float *prev_read_weights, *prev_write_weights, *prev_precedence, *prev_usage;
   // Of this one. |M|² is of each head where masks differ, else of all.
-  float *write_weights, *write_content, *allocation, *read_content,
+  float *write_weights, *write_content, *allocation, *left, *read_content,
       *read_weights, *forward, *backward, *write_dots, *read_dots,
       *write_squares, *read_squares, *usage_after_write, *usage, *end;
+  int32_t* order;  // Of slots, by usage, for each write head.
 
   Kept(float* x, const Memory& m) {
     auto take = [&x, &m](int64_t rows) {
@@ -83,6 +85,8 @@ struct Kept {
     write_weights = take(m.writes);
     write_content = take(m.writes);
     allocation = take(m.writes);
+    left = take(m.writes);
+    order = reinterpret_cast<int32_t*>(take(m.writes));
     read_content = take(m.reads);
     read_weights = take(m.reads);
     forward = take(linked * m.reads);
@@ -101,18 +105,21 @@ struct Kept {
   }
 };
 
-// Room to work in, one at a time in a thread, of any contents.
+// Room to work in, one at a time in a thread, of any contents. What is taken
+// begins where a vector may, so that none lies across two lines of a cache.
 class Room {
  public:
-  explicit Room(int64_t size) {
-    static thread_local std::vector<float> numbers;
-    if (static_cast<int64_t>(numbers.size()) < size) numbers.resize(size);
-    next_ = numbers.data();
+  // For so many numbers in so many pieces.
+  Room(int64_t size, int64_t pieces) {
+    static thread_local std::vector<Vector> vectors;
+    const size_t needed = size / kLanes + pieces;
+    if (vectors.size() < needed) vectors.resize(needed);
+    next_ = reinterpret_cast<float*>(vectors.data());
   }
 
   float* Take(int64_t size) {
     float* own = next_;
-    next_ += size;
+    next_ += (size + kLanes - 1) / kLanes * kLanes;
     return own;
   }
 
@@ -124,46 +131,6 @@ class Room {
 
  private:
   float* next_;
-};
-
-// Keys as memories are compared with: k∘m∘m, m∘m, and |k∘m|². Without masks
-// they are the keys, and nothing.
-struct Keys {
-  const float *keys, *masks;
-  float *effective, *squared_masks, *squares;
-  int64_t count;
-
-  void Prepare(const Memory& m) {
-    for (int64_t h = 0; h < count; ++h) {
-      float total = 0.0f;
-      for (int64_t w = 0; w < m.word_size; ++w) {
-        const int64_t i = h * m.word_size + w;
-        if (m.masked) squared_masks[i] = masks[i] * masks[i];
-        effective[i] = m.masked ? keys[i] * squared_masks[i] : keys[i];
-        total += keys[i] * effective[i];
-      }
-      squares[h] = total;
-    }
-  }
-
-  // Writes k·M[i] of each head, and |M[i]|².
-  void Compare(const Memory& m, const float* word, int64_t slot, float* dots,
-               float* of_word_squares) const {
-    for (int64_t h = 0; h < count; ++h) dots[h * m.slots + slot] = 0.0f;
-    AddDots(dots + slot, m.slots, effective, count, word, m.word_size);
-    if (!m.masked) {
-      of_word_squares[slot] = Dot(word, word, m.word_size);
-      return;
-    }
-    for (int64_t h = 0; h < count; ++h) {
-      const float* own = squared_masks + h * m.word_size;
-      float total = 0.0f;
-      for (int64_t w = 0; w < m.word_size; ++w) {
-        total += own[w] * word[w] * word[w];
-      }
-      of_word_squares[h * m.slots + slot] = total;
-    }
-  }
 };
 
 // Writes how much of each slot the free gates leave in use.
@@ -182,27 +149,36 @@ inline void Wiped(const Memory& m, const float* free_gate,
   if (m.deallocate) Retention(m, free_gate, read_weights, retention);
 }
 
-// What a slot holds after a step's writes.
-inline void EraseAndAdd(const Memory& m, float* __restrict out,
-                        const float* __restrict word, const float* weights,
-                        int64_t slot, const Interface& own, float retention) {
-  const int64_t size = m.word_size;
-  if (m.writes == 1) {
-    const float weight = weights[slot];
-    const float* __restrict erase = own.erase_vectors;
-    const float* __restrict vector = own.write_vectors;
-    for (int64_t w = 0; w < size; ++w) {
-      out[w] = retention * word[w] * (1.0f - weight * erase[w]) +
-               weight * vector[w];
-    }
-    return;
-  }
-  for (int64_t w = 0; w < size; ++w) out[w] = retention * word[w];
-  for (int64_t h = 0; h < m.writes; ++h) {
-    TakeOff(out, weights[h * m.slots + slot], own.erase_vectors + h * size,
-            size);
-  }
-  AddRows(out, weights + slot, m.slots, own.write_vectors, m.writes, size);
+// What slots hold after a step's writes, which may be where they were before.
+__attribute__((flatten)) inline void Write(const Memory& m, float* out, const float* words,
+                  const float* weights, const float* retention,
+                  const Interface& own) {
+  const int64_t N = m.slots, W = m.word_size;
+  InTiles(N, [&](auto tile, int64_t slot) {
+    constexpr int S = decltype(tile)::value;
+    Across(W, [&](auto lanes, int64_t w) {
+      using V = decltype(lanes);
+      V word[S], added[S] = {};
+#pragma GCC unroll 4
+      for (int s = 0; s < S; ++s) {
+        word[s] = retention[slot + s] * Load<V>(words + (slot + s) * W + w);
+      }
+      for (int64_t h = 0; h < m.writes; ++h) {
+        const V erase = Load<V>(own.erase_vectors + h * W + w);
+        const V vector = Load<V>(own.write_vectors + h * W + w);
+#pragma GCC unroll 4
+        for (int s = 0; s < S; ++s) {
+          const float weight = weights[h * N + slot + s];
+          word[s] *= 1.0f - weight * erase;
+          added[s] += weight * vector;
+        }
+      }
+#pragma GCC unroll 4
+      for (int s = 0; s < S; ++s) {
+        Store(out + (slot + s) * W + w, word[s] + added[s]);
+      }
+    });
+  });
 }
 
 }  // namespace dnc_jax

@@ -77,27 +77,19 @@ struct Carried {
   float *read_weights, *write_weights, *usage, *precedence_weights;
 };
 
-// What steps write. Every `spacing`th state, the memory and the links before a
-// step, has a place of its own; those between share `spacing - 1` places, from
-// one such state to the next. With a spacing of 0 all share two.
+// What steps write. The last place is for the memory and the links as they are
+// now, and on the way back for their gradients. Before it lie those before
+// every `spacing`th step; with a spacing of 0, none.
 struct Tape {
   float *memories, *links, *heard, *kept;
   int64_t batch_size, states, steps, spacing;
   int64_t words, matrices, numbers, rows;
 
-  int64_t State(int64_t t, int64_t b) const {
-    int64_t place = t % 2;
-    if (spacing > 0) {
-      const int64_t between = t % spacing;
-      place = between ? states - spacing + between : t / spacing;
-    }
-    return place * batch_size + b;
+  float* MemoryAt(int64_t place, int64_t b) const {
+    return memories + (place * batch_size + b) * words;
   }
-  float* MemoryAt(int64_t t, int64_t b) const {
-    return memories + State(t, b) * words;
-  }
-  float* LinkAt(int64_t t, int64_t b) const {
-    return links + State(t, b) * matrices;
+  float* LinkAt(int64_t place, int64_t b) const {
+    return links + (place * batch_size + b) * matrices;
   }
   float* HeardAt(int64_t t, int64_t b) const {
     return heard + ((t % steps) * batch_size + b) * numbers;
@@ -116,31 +108,39 @@ using Do = void(const Memory& m, const Tape& tape, int64_t t, int64_t b,
 void ForwardAt(const Memory& m, const Tape& tape, int64_t t, int64_t b,
                const float* said, const Carried& before, float* words_read,
                const Carried& after) {
+  float* memory = tape.MemoryAt(tape.states - 1, b);
+  float* link = tape.LinkAt(tape.states - 1, b);
+  if (tape.spacing > 0 && t % tape.spacing == 0) {
+    Copy(tape.MemoryAt(t / tape.spacing, b), memory, tape.words);
+    Copy(tape.LinkAt(t / tape.spacing, b), link, tape.matrices);
+  }
   Forward(m,
-          {said, tape.MemoryAt(t, b), before.read_weights, before.write_weights,
-           before.usage, tape.LinkAt(t, b), before.precedence_weights},
-          {words_read, tape.MemoryAt(t + 1, b), after.read_weights,
-           after.write_weights, after.usage, tape.LinkAt(t + 1, b),
-           after.precedence_weights, tape.HeardAt(t, b), tape.KeptAt(t, b)});
+          {said, before.read_weights, before.write_weights, before.usage,
+           before.precedence_weights},
+          {words_read, memory, after.read_weights, after.write_weights,
+           after.usage, link, after.precedence_weights, tape.HeardAt(t, b),
+           tape.KeptAt(t, b)});
 }
 
 void BackwardAt(const Memory& m, const Tape& tape, int64_t t, int64_t b,
                 const float* of_words_read, const Carried& of_after,
                 float* of_said, const Carried& of_before) {
-  // From here to the state before that has a place, those between are gone.
-  const bool again = tape.spacing > 1 && (t + 1) % tape.spacing == 0;
-  for (int64_t s = again ? t + 1 - tape.spacing : t; s < t; ++s) {
-    Advance(m, tape.MemoryAt(s, b), tape.LinkAt(s, b), tape.HeardAt(s, b),
-            tape.KeptAt(s, b), tape.MemoryAt(s + 1, b), tape.LinkAt(s + 1, b));
-  }
+  const int64_t place = t / tape.spacing, since = t % tape.spacing;
+  const Past past = {m,
+                     since,
+                     tape.MemoryAt(place, b),
+                     tape.LinkAt(place, b),
+                     tape.HeardAt(t - since, b),
+                     tape.KeptAt(t - since, b),
+                     tape.batch_size * tape.numbers,
+                     tape.batch_size * tape.rows};
   Backward(m,
-           {tape.HeardAt(t, b), tape.KeptAt(t, b), of_words_read,
-            tape.MemoryAt(t + 1, b), of_after.read_weights,
-            of_after.write_weights, of_after.usage, tape.LinkAt(t + 1, b),
+           {tape.HeardAt(t, b), tape.KeptAt(t, b), past, of_words_read,
+            of_after.read_weights, of_after.write_weights, of_after.usage,
             of_after.precedence_weights},
-           {of_said, tape.MemoryAt(t, b), of_before.read_weights,
-            of_before.write_weights, of_before.usage, tape.LinkAt(t, b),
-            of_before.precedence_weights});
+           {of_said, tape.MemoryAt(tape.states - 1, b), of_before.read_weights,
+            of_before.write_weights, of_before.usage,
+            tape.LinkAt(tape.states - 1, b), of_before.precedence_weights});
 }
 
 // Does a step, or its gradient, of every sequence of a batch. The tape comes as
@@ -165,12 +165,13 @@ ffi::Error Run(ffi::ThreadPool pool, Index step, Numbers in,
                     own.mask_floor};
   const int64_t N = m.slots, R = m.reads, H = m.writes;
   const int64_t numbers = Interface::Size(m), rows = Kept::Size(m);
-  if (heard->dimensions()[2] != numbers || kept->dimensions()[2] * N != rows) {
+  const int64_t room = heard->dimensions()[2];
+  if (room < numbers || kept->dimensions()[2] * N != rows) {
     return ffi::Error::InvalidArgument(
-        "A memory's tape must have " + std::to_string(numbers) +
+        "A memory's tape must have at least " + std::to_string(numbers) +
         " numbers of the interface and " + std::to_string(rows / N) +
-        " rows a step, got " + std::to_string(heard->dimensions()[2]) +
-        " and " + std::to_string(kept->dimensions()[2]) + ".");
+        " rows a step, got " + std::to_string(room) + " and " +
+        std::to_string(kept->dimensions()[2]) + ".");
   }
   const int64_t batch_size = memories->dimensions()[1];
   const int64_t linked = m.links == kOff ? 0 : H * N;
@@ -184,7 +185,7 @@ ffi::Error Run(ffi::ThreadPool pool, Index step, Numbers in,
                      own.spacing,
                      N * m.word_size,
                      linked * N,
-                     numbers,
+                     room,
                      rows};
   const int64_t t = *step.typed_data();
   ForEach(batch_size, tape.words + tape.matrices, pool, [&](int64_t b) {
@@ -214,14 +215,18 @@ void AskForLargePages(float* start, int64_t size) {
 #endif
 }
 
-// Writes what is before the first step, and leaves the rest alone.
+// Writes what is before the first step as what is now, and leaves the rest
+// alone.
 ffi::Error Open(Numbers memory, Numbers link, Written memories, Written links,
                 Written heard, Written kept) {
   for (Written* x : {&memories, &links, &heard, &kept}) {
     AskForLargePages((*x)->typed_data(), (*x)->element_count());
   }
-  Copy(memories->typed_data(), memory.typed_data(), memory.element_count());
-  Copy(links->typed_data(), link.typed_data(), link.element_count());
+  const int64_t last = memories->dimensions()[0] - 1;
+  const int64_t words = memory.element_count();
+  const int64_t matrices = link.element_count();
+  Copy(memories->typed_data() + last * words, memory.typed_data(), words);
+  Copy(links->typed_data() + last * matrices, link.typed_data(), matrices);
   return ffi::Error::Success();
 }
 

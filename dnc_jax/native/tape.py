@@ -1,7 +1,7 @@
 """A memory's steps by compiled kernels, and the tape that they write.
 
-The tape holds memories and links before each step and after the last, and what
-a step's gradient needs. Kernels write it where it lies, step after step. The
+The tape holds memories and links as they are now and as they were before every
+so many steps, and what a step's gradient needs. Kernels write it where it lies, step after step. The
 gradient of the tape is the tape itself: `finish` hands it to the backward pass
 in that place, and each step's gradient reads there what the step kept, and
 leaves the gradients of memory and links where these were. So nothing is copied
@@ -24,6 +24,9 @@ from dnc_jax.native import library
 # In the order of ``Links`` in memory.h.
 LINKS = ("off", "dense", "stop_gradient")
 
+# Numbers in a line of a cache.
+_LINE = 16
+
 
 class Options(NamedTuple):
   """What kind of memory it is.
@@ -31,18 +34,20 @@ class Options(NamedTuple):
   Attributes:
     num_reads: R.
     num_writes: H.
+    num_heard: I.
     links: Of `LINKS`.
     oneplus: Strengths are by oneplus, otherwise by softplus.
     usage_gradient: See `MemoryAccess`, as for those after it.
     content_mask: Look-ups have masks.
     deallocate: Freed slots are wiped.
     mask_floor: Least that a masked element counts.
-    spacing: Every so many-th state has a place of its own on the tape; 0 where
-      none has, since no gradient is asked for.
+    spacing: Memory and links before every so many-th step are on the tape; 0
+      where none are, since no gradient is asked for.
   """
 
   num_reads: int
   num_writes: int
+  num_heard: int
   links: str
   oneplus: bool
   usage_gradient: bool
@@ -53,17 +58,7 @@ class Options(NamedTuple):
 
   def num_states(self, num_steps: int) -> int:
     """Returns S, states that a tape of so many steps holds."""
-    if self.spacing == 0:
-      return 2
-    return num_steps // self.spacing + self.spacing
-
-  def place(self, index: int, num_states: int) -> int:
-    """Returns where the state before a step lies, as the kernels have it."""
-    if self.spacing == 0:
-      return index % 2
-    if between := index % self.spacing:
-      return num_states - self.spacing + between
-    return index // self.spacing
+    return 1 + (-(-num_steps // self.spacing) if self.spacing else 0)
 
   @property
   def num_rows(self) -> int:
@@ -71,7 +66,7 @@ class Options(NamedTuple):
     reads, writes = self.num_reads, self.num_writes
     links = 0 if self.links == "off" else writes * (1 + 2 * reads)
     norms = reads + writes if self.content_mask else 2
-    return 4 * reads + 5 * writes + 3 + links + norms
+    return 4 * reads + 7 * writes + 3 + links + norms
 
   def attributes(self) -> dict[str, Any]:
     """Returns the options as the kernels take them."""
@@ -90,9 +85,10 @@ class Tape(NamedTuple):
   """What steps write.
 
   Attributes:
-    memories: Contents. Shape ``[S, B, N, W]``.
-    links: Shape ``[S, B, H, N, N]``; ``[S, B, 0]`` without links.
-    heard: The interface, each quantity in its range. Shape ``[T, B, I]``.
+    memories: Contents, the last as they are now. Shape ``[S, B, N, W]``.
+    links: Likewise. Shape ``[S, B, H, N, N]``; ``[S, B, 0]`` without links.
+    heard: The interface, each quantity in its range, and what is left to the
+      next line of a cache. Shape ``[T, B, I + ...]``.
     kept: Shape ``[T, B, K, N]``.
   """
 
@@ -122,11 +118,10 @@ def _like(tree: Any) -> Any:
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def start(
   options: Options,
   num_steps: int,
-  num_heard: int,
   memory: jax.Array,
   link: jax.Array,
 ) -> Tape:
@@ -135,7 +130,6 @@ def start(
   Args:
     options: What kind of memory it is.
     num_steps: Steps to come, at least 1.
-    num_heard: I.
     memory: Shape ``[B, N, W]``.
     link: Shape ``[B, H, N, N]``; ``[B, 0]`` without links.
   """
@@ -149,7 +143,7 @@ def start(
   results = (
     room(num_states, *memory.shape),
     room(num_states, *link.shape),
-    room(num_kept, batch_size, num_heard),
+    room(num_kept, batch_size, -(-options.num_heard // _LINE) * _LINE),
     room(num_kept, batch_size, options.num_rows, num_slots),
   )
   library.register()
@@ -162,13 +156,13 @@ def _start_forward(*args: Any) -> tuple[Tape, None]:
 
 
 def _start_backward(
-  options: Options, num_steps: int, num_heard: int, kept: None, tape: Tape
+  options: Options, num_steps: int, kept: None, tape: Tape
 ) -> tuple[jax.Array, jax.Array]:
-  del num_steps, num_heard, kept
-  of_link = tape.links[0]
+  del num_steps, kept
+  of_link = tape.links[-1]
   if options.links == "stop_gradient":
     of_link = jnp.zeros_like(of_link)
-  return tape.memories[0], of_link
+  return tape.memories[-1], of_link
 
 
 start.defvjp(_start_forward, _start_backward)
@@ -234,7 +228,7 @@ def _step_forward(options: Options, index: jax.Array, *args: Any) -> Any:
 
 def _step_backward(options: Options, index: jax.Array, of: Any) -> Any:
   of_words, of_carried, tape = of
-  of_said = jax.ShapeDtypeStruct(tape.heard.shape[1:], jnp.float32)
+  of_said = jax.ShapeDtypeStruct((len(of_words), options.num_heard), jnp.float32)
   of_said, *rest = _call_with_tape(
     "dnc_jax_backward",
     options,
@@ -249,38 +243,26 @@ def _step_backward(options: Options, index: jax.Array, of: Any) -> Any:
 step.defvjp(_step_forward, _step_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def finish(
-  options: Options, num_steps: int, rest: Any, tape: Tape
-) -> tuple[Any, jax.Array, jax.Array]:
+@jax.custom_vjp
+def finish(rest: Any, tape: Tape) -> tuple[Any, jax.Array, jax.Array]:
   """Returns what is after the last step, and hands the tape to its gradient.
 
   Args:
-    options: What kind of memory it is.
-    num_steps: As `start` was told.
     rest: All outputs and states that a gradient can come through.
     tape: After the last step.
 
   Returns:
     ``rest``, and the memory and the links.
   """
-  last = options.place(num_steps, len(tape.memories))
-  return rest, tape.memories[last], tape.links[last]
+  return rest, tape.memories[-1], tape.links[-1]
 
 
-def _finish_forward(*args: Any) -> Any:
-  return finish(*args), args[-1]
-
-
-def _finish_backward(
-  options: Options, num_steps: int, tape: Tape, of: Any
-) -> tuple[Any, Tape]:
+def _finish_backward(tape: Tape, of: Any) -> tuple[Any, Tape]:
   of_rest, of_memory, of_link = of
-  last = options.place(num_steps, len(tape.memories))
   return of_rest, tape._replace(
-    memories=tape.memories.at[last].set(of_memory),
-    links=tape.links.at[last].set(of_link),
+    memories=tape.memories.at[-1].set(of_memory),
+    links=tape.links.at[-1].set(of_link),
   )
 
 
-finish.defvjp(_finish_forward, _finish_backward)
+finish.defvjp(lambda rest, tape: (finish(rest, tape), tape), _finish_backward)

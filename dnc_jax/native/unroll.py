@@ -84,9 +84,7 @@ def native_unroll(
   reel = _Reel()
   start = tree.unflatten(leaves)
   num_steps = len(jax.tree.leaves(inputs)[0])
-  options, num_heard = reel.ask(
-    core, jax.tree.map(lambda x: x[0], inputs), state
-  )
+  options = reel.ask(core, jax.tree.map(lambda x: x[0], inputs), state)
   reel.options = options = options._replace(
     spacing=_spacing(before, num_steps) if keep else 0
   )
@@ -99,10 +97,10 @@ def native_unroll(
   linkage = before.linkage
   has_links = isinstance(linkage, TemporalLinkageState)
   link = linkage.link if has_links else _no_links(before)
-  tape = tapes.start(options, num_steps, num_heard, before.memory, link)
+  tape = tapes.start(options, num_steps, before.memory, link)
   index = jnp.zeros([], jnp.int32)
   (_, tape, state), outputs = hk.scan(body, (index, tape, start), inputs)
-  finished: Any = tapes.finish(options, num_steps, (outputs, state), tape)
+  finished: Any = tapes.finish((outputs, state), tape)
   (outputs, state), memory, link = finished
   leaves = jax.tree.leaves(state, is_leaf=_is_memory)
   leaves[places[0]] = _with_tape(leaves[places[0]], memory, link)
@@ -161,10 +159,10 @@ class _Reel:
     self._index: Any = None
     self._tape: Any = None
     self._memory: Any = None
-    self._asked: list[tuple[Options, int]] = []
+    self._asked: list[Options] = []
 
-  def ask(self, core: _Core, inputs: Any, state: Any) -> tuple[Options, int]:
-    """Returns what kind of memory it is, and I, by tracing a step.
+  def ask(self, core: _Core, inputs: Any, state: Any) -> Options:
+    """Returns what kind of memory it is, by tracing a step.
 
     Raises:
       ValueError: It is none that kernels know.
@@ -220,7 +218,7 @@ class _Reel:
       inputs, module.interface_layout(), layer_norm=module.options["layer_norm"]
     )
     if self.options is None:
-      self._asked.append((_options(module), said.shape[1]))
+      self._asked.append(_options(module, said.shape[1]))
       words = jnp.zeros([len(inputs), *module.output_shape])
       return words, prev_state
     links = prev_state.linkage
@@ -242,7 +240,7 @@ class _Reel:
     )
 
 
-def _options(module: MemoryAccess) -> Options:
+def _options(module: MemoryAccess, num_heard: int) -> Options:
   """Returns what kernels are to know of a memory.
 
   Raises:
@@ -258,6 +256,7 @@ def _options(module: MemoryAccess) -> Options:
   return Options(
     num_reads=module.num_reads,
     num_writes=module.num_writes,
+    num_heard=num_heard,
     links=own["links"],
     oneplus=own["strength"] == "oneplus",
     usage_gradient=own["usage_gradient"],
@@ -269,7 +268,7 @@ def _options(module: MemoryAccess) -> Options:
 
 
 def _spacing(memory: AccessState, num_steps: int) -> int:
-  """Returns how far apart states are that have a place of their own."""
+  """Returns how far apart the steps are whose states before are kept."""
   numbers = memory.memory.size
   if isinstance(memory.linkage, TemporalLinkageState):
     numbers += memory.linkage.link.size

@@ -1,5 +1,4 @@
-// Functions of vectors that a step of a memory is made of, written so that
-// compilers use a processor's vectors for them.
+// Vectors as a processor has them, and functions of arrays made of these.
 
 #ifndef DNC_JAX_NATIVE_VECTORS_H_
 #define DNC_JAX_NATIVE_VECTORS_H_
@@ -13,6 +12,127 @@
 namespace dnc_jax {
 
 constexpr float kEpsilon = 1e-6f;  // DeepMind's.
+
+// So many numbers at a time. A processor with shorter vectors takes several.
+constexpr int64_t kLanes = 16;
+typedef float Vector __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Whole __attribute__((vector_size(4 * kLanes)));
+
+template <typename V>
+inline V Load(const float* x) {
+  V own;
+  std::memcpy(&own, x, sizeof(own));
+  return own;
+}
+
+template <typename V>
+inline void Store(float* x, V own) {
+  std::memcpy(x, &own, sizeof(own));
+}
+
+// Calls `each` with a number of the kind to be used, a `Vector` or for the rest
+// a float, and the place of the first of so many.
+template <typename Each>
+inline void Across(int64_t size, Each each) {
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) each(Vector(), i);
+  for (; i < size; ++i) each(0.0f, i);
+}
+
+// Likewise with a third argument, `off(x, k)`: x with 0 in place `first + k`.
+// All such places for which it is called are of one vector.
+template <typename Each>
+inline void AcrossDiagonal(int64_t size, int64_t first, Each each) {
+  constexpr Whole kPlaces = {0, 1, 2,  3,  4,  5,  6,  7,
+                             8, 9, 10, 11, 12, 13, 14, 15};
+  const auto all = [](auto x, int) { return x; };
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    const int64_t place = first - i;
+    if (place < 0 || place >= kLanes) {
+      each(Vector(), i, all);
+      continue;
+    }
+    each(Vector(), i, [&](Vector x, int k) {
+      return kPlaces == static_cast<int32_t>(place + k) ? Vector() : x;
+    });
+  }
+  for (; i < size; ++i) {
+    each(0.0f, i, [&](float x, int k) { return i == first + k ? 0.0f : x; });
+  }
+}
+
+// Calls `each` with 4, 2 or 1 as a constant and the first of so many, until all
+// have been: what several need is then read once.
+template <typename Each>
+inline void InTiles(int64_t count, Each each) {
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) each(std::integral_constant<int, 4>(), i);
+  if (i + 2 <= count) {
+    each(std::integral_constant<int, 2>(), i);
+    i += 2;
+  }
+  if (i < count) each(std::integral_constant<int, 1>(), i);
+}
+
+#if defined(__clang__)
+#define DNC_JAX_SHUFFLE(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+#else
+#define DNC_JAX_SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (Whole){__VA_ARGS__})
+#endif
+
+// Adds up neighbours but one: x in even pairs of places, y in odd ones.
+inline Vector AddPairs(Vector x, Vector y) {
+  return DNC_JAX_SHUFFLE(x, y, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28,
+                         13, 29) +
+         DNC_JAX_SHUFFLE(x, y, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14,
+                         30, 15, 31);
+}
+
+// A sum, as it grows.
+struct Total {
+  Vector wide = {};
+  float rest = 0.0f;
+
+  void operator+=(Vector x) { wide += x; }
+  void operator+=(float x) { rest += x; }
+
+  float Sum() const {
+    typedef float Half __attribute__((vector_size(2 * kLanes)));
+    typedef float Quarter __attribute__((vector_size(kLanes)));
+    Half halves[2];
+    std::memcpy(halves, &wide, sizeof(wide));
+    const Half half = halves[0] + halves[1];
+    Quarter quarters[2];
+    std::memcpy(quarters, &half, sizeof(half));
+    const Quarter quarter = quarters[0] + quarters[1];
+    return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]) + rest;
+  }
+};
+
+// Calls `give(k, sum)` for each of K totals.
+template <int K, typename Give>
+inline void Sums(const Total* totals, Give give) {
+  if constexpr (K == 4) {
+    typedef float Quarter __attribute__((vector_size(kLanes)));
+    const Vector x = AddPairs(totals[0].wide, totals[1].wide);
+    const Vector y = AddPairs(totals[2].wide, totals[3].wide);
+    const Vector both =
+        DNC_JAX_SHUFFLE(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13,
+                        28, 29) +
+        DNC_JAX_SHUFFLE(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14,
+                        15, 30, 31);
+    Quarter quarters[4];
+    std::memcpy(quarters, &both, sizeof(both));
+    const Quarter sum =
+        (quarters[0] + quarters[1]) + (quarters[2] + quarters[3]);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) give(k, sum[k] + totals[k].rest);
+  } else {
+#pragma GCC unroll 4
+    for (int k = 0; k < K; ++k) give(k, totals[k].Sum());
+  }
+}
 
 // exp(x) = 2^k exp(r), k = round(x / log 2), with the polynomial of Cephes'
 // expf. What is not a number stays so, past the bounds as well.
@@ -47,107 +167,32 @@ inline void Copy(float* out, const float* x, int64_t size) {
   std::memcpy(out, x, size * sizeof(float));
 }
 
-inline float Dot(const float* __restrict x, const float* __restrict y,
-                 int64_t size) {
-  float total = 0.0f;
-  for (int64_t i = 0; i < size; ++i) total += x[i] * y[i];
-  return total;
+inline float Dot(const float* x, const float* y, int64_t size) {
+  Total total;
+  Across(size, [&](auto lanes, int64_t i) {
+    using V = decltype(lanes);
+    total += Load<V>(x + i) * Load<V>(y + i);
+  });
+  return total.Sum();
 }
 
 // Adds scale x.
-inline void Add(float* __restrict to, float scale, const float* __restrict x,
-                int64_t size) {
-  for (int64_t i = 0; i < size; ++i) to[i] += scale * x[i];
+inline void Add(float* to, float scale, const float* x, int64_t size) {
+  Across(size, [&](auto lanes, int64_t i) {
+    using V = decltype(lanes);
+    Store(to + i, Load<V>(to + i) + scale * Load<V>(x + i));
+  });
 }
 
 // Multiplies by 1 - scale x.
-inline void TakeOff(float* __restrict from, float scale,
-                    const float* __restrict x, int64_t size) {
-  for (int64_t i = 0; i < size; ++i) from[i] *= 1.0f - scale * x[i];
-}
-
-// Of K rows side by side, each `size` long: calls `each` with K as a constant,
-// four rows at a time, so that what all of them need is read once.
-template <typename Each>
-inline void ByFours(int64_t count, Each each) {
-  int64_t k = 0;
-  for (; k + 4 <= count; k += 4) each(std::integral_constant<int, 4>(), k);
-  switch (count - k) {
-    case 3:
-      return each(std::integral_constant<int, 3>(), k);
-    case 2:
-      return each(std::integral_constant<int, 2>(), k);
-    case 1:
-      return each(std::integral_constant<int, 1>(), k);
-  }
-}
-
-template <int K>
-void AddKDots(float* __restrict out, int64_t stride,
-              const float* __restrict rows, const float* __restrict x,
-              int64_t size) {
-  float totals[K] = {};
-#pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) {
-    for (int k = 0; k < K; ++k) totals[k] += rows[k * size + i] * x[i];
-  }
-  for (int k = 0; k < K; ++k) out[k * stride] += totals[k];
-}
-
-// out[k] += rows[k] · x, each `stride` after the one before.
-inline void AddDots(float* out, int64_t stride, const float* rows,
-                    int64_t count, const float* x, int64_t size) {
-  ByFours(count, [&](auto constant, int64_t first) {
-    constexpr int K = decltype(constant)::value;
-    AddKDots<K>(out + first * stride, stride, rows + first * size, x, size);
+inline void TakeOff(float* from, float scale, const float* x, int64_t size) {
+  Across(size, [&](auto lanes, int64_t i) {
+    using V = decltype(lanes);
+    Store(from + i, Load<V>(from + i) * (1.0f - scale * Load<V>(x + i)));
   });
 }
 
-template <int K>
-void AddKRows(float* __restrict to, const float* __restrict weights,
-              int64_t stride, const float* __restrict rows, int64_t size) {
-  float scales[K];
-  for (int k = 0; k < K; ++k) scales[k] = weights[k * stride];
-#pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) {
-    float total = to[i];
-    for (int k = 0; k < K; ++k) total += scales[k] * rows[k * size + i];
-    to[i] = total;
-  }
-}
-
-// to += Σₖ weights[k] rows[k], weights each `stride` after the one before.
-inline void AddRows(float* to, const float* weights, int64_t stride,
-                    const float* rows, int64_t count, int64_t size) {
-  ByFours(count, [&](auto constant, int64_t first) {
-    constexpr int K = decltype(constant)::value;
-    AddKRows<K>(to, weights + first * stride, stride, rows + first * size,
-                size);
-  });
-}
-
-template <int K>
-void AddToKRows(float* __restrict rows, const float* __restrict weights,
-                int64_t stride, const float* __restrict x, int64_t size) {
-  float scales[K];
-  for (int k = 0; k < K; ++k) scales[k] = weights[k * stride];
-#pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) {
-    for (int k = 0; k < K; ++k) rows[k * size + i] += scales[k] * x[i];
-  }
-}
-
-// rows[k] += weights[k] x, weights each `stride` after the one before.
-inline void AddToRows(float* rows, int64_t count, const float* weights,
-                      int64_t stride, const float* x, int64_t size) {
-  ByFours(count, [&](auto constant, int64_t first) {
-    constexpr int K = decltype(constant)::value;
-    AddToKRows<K>(rows + first * size, weights + first * stride, stride, x,
-                  size);
-  });
-}
-
-inline void Softmax(float* scores, int64_t size) {
+inline void Softmax(float* __restrict scores, int64_t size) {
   float most = scores[0];
   for (int64_t i = 1; i < size; ++i) most = std::max(most, scores[i]);
   float total = 0.0f;
@@ -157,112 +202,6 @@ inline void Softmax(float* scores, int64_t size) {
   }
   const float scale = 1.0f / total;
   for (int64_t i = 0; i < size; ++i) scores[i] *= scale;
-}
-
-// Content weights of one head, given k·M[i], |M[i]|² and |k|².
-inline void Content(float* __restrict weights, const float* __restrict dots,
-                    const float* __restrict squares, float key_square,
-                    float strength, int64_t size) {
-  const float key_norm = std::sqrt(key_square + kEpsilon);
-  for (int64_t i = 0; i < size; ++i) {
-    const float norm = std::sqrt(squares[i] + kEpsilon);
-    weights[i] = strength * (dots[i] / (key_norm * norm + kEpsilon));
-  }
-  Softmax(weights, size);
-}
-
-// Writes the gradient of the dots, adds that of the squares, and writes those
-// of the key's square and of the strength.
-inline void ContentBackward(const float* __restrict weights,
-                            const float* __restrict of_weights,
-                            const float* __restrict dots,
-                            const float* __restrict squares, float key_square,
-                            float strength, int64_t size,
-                            float* __restrict of_dots,
-                            float* __restrict of_squares, float* of_key_square,
-                            float* of_strength) {
-  const float key_norm = std::sqrt(key_square + kEpsilon);
-  const float mean = Dot(weights, of_weights, size);
-  float of_key_norm = 0.0f, total = 0.0f;
-  for (int64_t i = 0; i < size; ++i) {
-    const float norm = std::sqrt(squares[i] + kEpsilon);
-    const float scale = 1.0f / (key_norm * norm + kEpsilon);
-    const float of_score = weights[i] * (of_weights[i] - mean);
-    const float similarity = dots[i] * scale;
-    total += of_score * similarity;
-    const float of_dot = of_score * strength * scale;
-    of_dots[i] = of_dot;
-    const float of_product = -of_dot * similarity;
-    of_key_norm += of_product * norm;
-    of_squares[i] += 0.5f * of_product * key_norm / norm;
-  }
-  *of_key_square = 0.5f * of_key_norm / key_norm;
-  *of_strength = total;
-}
-
-// Writes the slots in order of their values, the first of equals first, by
-// comparing each with each, which has no branches.
-inline void Rank(const float* __restrict values, int32_t* __restrict order,
-                 int64_t size) {
-  for (int64_t i = 0; i < size; ++i) {
-    const float mine = values[i];
-    int32_t place = 0;
-    for (int64_t j = 0; j < i; ++j) place += values[j] <= mine;
-    for (int64_t j = i + 1; j < size; ++j) place += values[j] < mine;
-    order[place] = static_cast<int32_t>(i);
-  }
-}
-
-// Writes ε + (1 - ε) usage, the slots in order of it, the first of equals
-// first, how much is left of 1 once all before are used, and allocation
-// weights, a[φ[j]] = (1 - u[φ[j]]) ∏ u[φ[i]].
-inline void Allocate(float* __restrict weights, const float* __restrict usage,
-                     float* __restrict used, float* __restrict left,
-                     int32_t* __restrict order, int64_t size) {
-  // Up to so many, `addressing.allocation_weights` compares logarithms, of
-  // which more are equal; beyond, as here, usage.
-  constexpr int64_t kMostLogarithms = 192;
-  constexpr int64_t kMostCompared = 512;
-  for (int64_t i = 0; i < size; ++i) {
-    used[i] = kEpsilon + (1.0f - kEpsilon) * usage[i];
-    // What is not a number has no place in the order, and must not be lost.
-    order[i] = static_cast<int32_t>(i);
-    weights[i] = used[i] - used[i];
-  }
-  if (size <= kMostLogarithms) {
-    for (int64_t i = 0; i < size; ++i) left[i] = std::log(used[i]);
-    Rank(left, order, size);
-  } else if (size <= kMostCompared) {
-    Rank(used, order, size);
-  } else {
-    std::stable_sort(order, order + size, [&](int32_t i, int32_t j) {
-      if (std::isnan(used[j])) return !std::isnan(used[i]);
-      return used[i] < used[j];
-    });
-  }
-  float product = 1.0f;
-  for (int64_t j = 0; j < size; ++j) {
-    const int32_t i = order[j];
-    left[i] = product;
-    weights[i] = (1.0f - used[i]) * product;
-    product *= used[i];
-  }
-}
-
-// Adds the gradient of the usage, given what `Allocate` wrote.
-inline void AllocateBackward(float* __restrict of_usage,
-                             const float* __restrict of_weights,
-                             const float* __restrict weights,
-                             const float* __restrict used,
-                             const float* __restrict left,
-                             const int32_t* __restrict order, int64_t size) {
-  float later = 0.0f;
-  for (int64_t j = size - 1; j >= 0; --j) {
-    const int32_t i = order[j];
-    const float of_used = later / used[i] - of_weights[i] * left[i];
-    of_usage[i] += (1.0f - kEpsilon) * of_used;
-    later += of_weights[i] * weights[i];
-  }
 }
 
 }  // namespace dnc_jax
