@@ -11,21 +11,6 @@
 
 namespace dnc_jax {
 
-// What `Forward` kept, and the gradients of what it wrote.
-struct Known {
-  float *heard, *kept;
-  Past past;
-  const float *of_words_read, *of_read_weights, *of_write_weights, *of_usage,
-      *of_precedence_weights;
-};
-
-// The gradients of what `Forward` was given, to be written; those of memory and
-// links over those of what it wrote.
-struct Gradients {
-  float *said, *memory, *read_weights, *write_weights, *usage, *link,
-      *precedence_weights;
-};
-
 inline void ActivateBackward(const Memory& m, float* __restrict of_said,
                              const Interface& own, const Interface& of) {
   const float* start = own.write_vectors;
@@ -163,21 +148,26 @@ inline void UsageBackward(const Memory& m, const Kept& kept,
   }
 }
 
-inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
+// The gradient of `Forward`, given what it wrote: that of the state before over
+// that of the state after, and that of what is said.
+inline void Backward(const Memory& m, const Past& past, float* heard,
+                     float* kept_rows, const float* of_words_read,
+                     const State& of_now, float* of_said) {
   const int64_t N = m.slots, W = m.word_size, R = m.reads, H = m.writes;
   const int64_t heads = m.heads(), modes = m.modes();
   const int64_t numbers = Interface::Size(m);
-  Room room((8 + 2 * H + 2 * heads + 3 * R + 2 * W) * N + heads + numbers +
+  Room room((9 + 2 * H + 2 * heads + 3 * R + 2 * W) * N + heads + numbers +
                 Keys::Size(m, R) + Keys::Size(m, H) +
                 std::max(Keys::BackwardSize(m, R), Keys::BackwardSize(m, H)),
-            25);
+            26);
   float* retention = room.Take(N);
   float* of_retention = room.Take(N);
   float* of_offered = room.TakeZeros(N);
   float* of_content = room.Take(N);
   float* rows = room.Take(2 * N);
   float* offered = room.Take((H + 1) * N);
-  float* of_now = room.Take(H * N);
+  float* of_written = room.Take(H * N);
+  float* of_usage = room.Take(N);
   float* of_allocation = room.Take(N);
   float* of_dots = room.Take(heads * N);
   float* of_squares = room.TakeZeros(heads * N);
@@ -189,18 +179,19 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
   float* of_key_squares = room.Take(heads);
   float* of_heard = room.TakeZeros(numbers);
 
-  const Interface own(x.heard, m), of(of_heard, m);
-  const Kept kept(x.kept, m);
-  const float* prev_words = x.past.Words(before, retention);
+  const Interface own(heard, m), of(of_heard, m);
+  const Kept kept(kept_rows, m);
+  const float* prev_words = past.Words(before, retention);
   Wiped(m, own.free_gate, kept.prev_read_weights, retention);
   Write(m, words, prev_words, kept.write_weights, retention, own);
-  Copy(of_now, x.of_write_weights, H * N);
-  Fill(y.read_weights, R * N, 0.0f);
+  Copy(of_weights, of_now.read_weights, R * N);
+  Fill(of_now.read_weights, R * N, 0.0f);
+  Copy(of_written, of_now.write_weights, H * N);
+  Copy(of_usage, of_now.usage, N);
 
   // What was read.
-  Copy(of_weights, x.of_read_weights, R * N);
-  AddDots(of_weights, x.of_words_read, R, words, N, W);
-  AddOuter(y.memory, N, W, kept.read_weights, x.of_words_read, R);
+  AddDots(of_weights, of_words_read, R, words, N, W);
+  AddOuter(of_now.memory, N, W, kept.read_weights, of_words_read, R);
 
   // Where read heads found it.
   const Keys read_keys(m, own.read_keys, own.read_masks, R, room);
@@ -222,7 +213,7 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
                     of.read_strengths + r);
   }
   read_keys.CompareBackward(m, words, of_dots + H * N, of_squares + H * N,
-                            of_key_squares + H, y.memory, of.read_keys,
+                            of_key_squares + H, of_now.memory, of.read_keys,
                             of.read_masks, room);
 
   // Where links led.
@@ -240,29 +231,30 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
         of_forward[r * N + i] = mode[H + h] * gradient[i];
       }
     }
-    const float* of_new = x.of_precedence_weights + h * N;
-    float* of_last = y.precedence_weights + h * N;
-    const float total = Dot(of_new, last, N);
+    float* of_last = of_now.precedence_weights + h * N;
+    const float total = Dot(of_last, last, N);
     float free = 1.0f;
     for (int64_t i = 0; i < N; ++i) free -= weights[i];
-    for (int64_t i = 0; i < N; ++i) of_last[i] = free * of_new[i];
-    const OfLinks of_links = {y.link + h * N * N, of_now + h * N, of_last,
-                              y.read_weights};
+    for (int64_t i = 0; i < N && m.links == kDense; ++i) {
+      of_written[h * N + i] += of_last[i] - total;
+    }
+    for (int64_t i = 0; i < N; ++i) of_last[i] *= free;
+    const OfLinks of_links = {of_now.link + h * N * N, of_written + h * N, of_last,
+                              of_now.read_weights};
     if (m.links == kDense) {
-      for (int64_t i = 0; i < N; ++i) of_now[h * N + i] += of_new[i] - total;
-      FollowLinksBackward<true>(m, x.past, h, weights, last,
+      FollowLinksBackward<true>(m, past, h, weights, last,
                                 kept.prev_read_weights, of_forward,
                                 of_backward, of_links, rows);
     } else {
-      FollowLinksBackward<false>(m, x.past, h, weights, last,
+      FollowLinksBackward<false>(m, past, h, weights, last,
                                  kept.prev_read_weights, of_forward,
                                  of_backward, of_links, rows);
     }
   }
 
   // What was written.
-  WriteBackward(m, own, of, kept.write_weights, of_now, retention, of_retention,
-                prev_words, y.memory);
+  WriteBackward(m, own, of, kept.write_weights, of_written, retention, of_retention,
+                prev_words, of_now.memory);
 
   // Where it was written.
   const Keys write_keys(m, own.write_keys, own.write_masks, H, room);
@@ -282,7 +274,7 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
     const float gate = own.allocation_gate[h], write = own.write_gate[h];
     float of_gate = 0.0f, of_write = 0.0f, of_both = 0.0f;
     for (int64_t i = 0; i < N; ++i) {
-      const float offer = allocation[i], of_where = of_now[h * N + i];
+      const float offer = allocation[i], of_where = of_written[h * N + i];
       const float of_next = of_offered[i], free = 1.0f - taken[i];
       of_write += of_where * (gate * offer + (1.0f - gate) * content[i]);
       of_gate += of_where * write * (offer - content[i]);
@@ -303,13 +295,13 @@ inline void Backward(const Memory& m, const Known& x, const Gradients& y) {
                     of.write_strengths + h);
   }
   write_keys.CompareBackward(m, prev_words, of_dots, of_squares, of_key_squares,
-                             y.memory, of.write_keys, of.write_masks, room);
+                             of_now.memory, of.write_keys, of.write_masks, room);
 
   // What was free.
-  Add(of_offered, 1.0f, x.of_usage, N);
+  Add(of_offered, 1.0f, of_usage, N);
   UsageBackward(m, kept, own.free_gate, of_offered, of_retention, rows,
-                y.usage, y.write_weights, of.free_gate, y.read_weights);
-  ActivateBackward(m, y.said, own, of);
+                of_now.usage, of_now.write_weights, of.free_gate, of_now.read_weights);
+  ActivateBackward(m, of_said, own, of);
 }
 
 }  // namespace dnc_jax

@@ -10,18 +10,6 @@
 
 namespace dnc_jax {
 
-// What a step is given of one sequence.
-struct Before {
-  const float *said, *read_weights, *write_weights, *usage,
-      *precedence_weights;
-};
-
-// What it writes, memory and links over those before.
-struct After {
-  float *words_read, *memory, *read_weights, *write_weights, *usage, *link,
-      *precedence_weights, *heard, *kept;
-};
-
 // Brings each quantity of the interface into its range.
 inline void Activate(const Memory& m, const float* said, const Interface& own) {
   const float* start = own.write_vectors;
@@ -47,7 +35,7 @@ inline void Activate(const Memory& m, const float* said, const Interface& own) {
 }
 
 // Writes usage after the last step's writes, what is kept of it, and usage.
-inline void FollowUsage(const Memory& m, const Before& x,
+inline void FollowUsage(const Memory& m, const State& x,
                         const float* free_gate, float* after_write,
                         float* retention, float* usage) {
   Fill(after_write, m.slots, 1.0f);
@@ -62,27 +50,30 @@ inline void FollowUsage(const Memory& m, const Before& x,
   }
 }
 
-inline void Forward(const Memory& m, const Before& x, const After& y) {
+// Does a step: what is said becomes words that are read, a state the next.
+// Writes also what was heard and what the gradient needs.
+inline void Forward(const Memory& m, const float* said, const State& now,
+                    float* words_read, float* heard, float* kept_rows) {
   const int64_t N = m.slots, W = m.word_size, R = m.reads, H = m.writes;
   Room room(3 * N + Keys::Size(m, H) + Keys::Size(m, R), 9);
   float* retention = room.Take(N);
   float* used = room.Take(N);
   float* offered = room.Take(N);
 
-  const Interface own(y.heard, m);
-  const Kept kept(y.kept, m);
-  Activate(m, x.said, own);
-  Copy(kept.prev_read_weights, x.read_weights, R * N);
-  Copy(kept.prev_write_weights, x.write_weights, H * N);
-  Copy(kept.prev_usage, x.usage, N);
-  FollowUsage(m, x, own.free_gate, kept.usage_after_write, retention,
+  const Interface own(heard, m);
+  const Kept kept(kept_rows, m);
+  Activate(m, said, own);
+  Copy(kept.prev_read_weights, now.read_weights, R * N);
+  Copy(kept.prev_write_weights, now.write_weights, H * N);
+  Copy(kept.prev_usage, now.usage, N);
+  FollowUsage(m, now, own.free_gate, kept.usage_after_write, retention,
               kept.usage);
-  Copy(y.usage, kept.usage, N);
-  Wiped(m, own.free_gate, x.read_weights, retention);
+  Copy(now.usage, kept.usage, N);
+  Wiped(m, own.free_gate, now.read_weights, retention);
 
   // Where to write.
   const Keys write_keys(m, own.write_keys, own.write_masks, H, room);
-  write_keys.Compare(m, y.memory, kept.write_dots, kept.write_squares);
+  write_keys.Compare(m, now.memory, kept.write_dots, kept.write_squares);
   Copy(offered, kept.usage, N);
   for (int64_t h = 0; h < H; ++h) {
     float* content = kept.write_content + h * N;
@@ -100,12 +91,12 @@ inline void Forward(const Memory& m, const Before& x, const After& y) {
       offered[i] += (1.0f - offered[i]) * (gate * write) * allocation[i];
     }
   }
-  Copy(y.write_weights, kept.write_weights, H * N);
+  Copy(now.write_weights, kept.write_weights, H * N);
 
   // Writes, and what read heads find.
-  Write(m, y.memory, y.memory, kept.write_weights, retention, own);
+  Write(m, now.memory, now.memory, kept.write_weights, retention, own);
   const Keys read_keys(m, own.read_keys, own.read_masks, R, room);
-  read_keys.Compare(m, y.memory, kept.read_dots, kept.read_squares);
+  read_keys.Compare(m, now.memory, kept.read_dots, kept.read_squares);
 
   // Where to read.
   for (int64_t r = 0; r < R; ++r) {
@@ -120,12 +111,12 @@ inline void Forward(const Memory& m, const Before& x, const After& y) {
   }
   for (int64_t h = 0; h < H && m.links != kOff; ++h) {
     const float* weights = kept.write_weights + h * N;
-    const float* last = x.precedence_weights + h * N;
+    float* precedence = now.precedence_weights + h * N;
     float* forward = kept.forward + h * R * N;
     float* backward = kept.backward + h * R * N;
-    Copy(kept.prev_precedence + h * N, last, N);
-    FollowLinks(m, y.link + h * N * N, weights, last, x.read_weights, forward,
-                backward);
+    Copy(kept.prev_precedence + h * N, precedence, N);
+    FollowLinks(m, now.link + h * N * N, weights, precedence,
+                now.read_weights, forward, backward);
     for (int64_t r = 0; r < R; ++r) {
       const float* mode = own.read_mode + r * m.modes();
       Add(kept.read_weights + r * N, mode[h], backward + r * N, N);
@@ -134,12 +125,12 @@ inline void Forward(const Memory& m, const Before& x, const After& y) {
     float free = 1.0f;
     for (int64_t i = 0; i < N; ++i) free -= weights[i];
     for (int64_t i = 0; i < N; ++i) {
-      y.precedence_weights[h * N + i] = free * last[i] + weights[i];
+      precedence[i] = free * precedence[i] + weights[i];
     }
   }
-  Copy(y.read_weights, kept.read_weights, R * N);
-  Fill(y.words_read, R * W, 0.0f);
-  AddSums(y.words_read, kept.read_weights, R, y.memory, N, W);
+  Copy(now.read_weights, kept.read_weights, R * N);
+  Fill(words_read, R * W, 0.0f);
+  AddSums(words_read, kept.read_weights, R, now.memory, N, W);
 }
 
 }  // namespace dnc_jax

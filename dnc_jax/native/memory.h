@@ -26,6 +26,12 @@ struct Memory {
   int64_t heads() const { return reads + writes; }
 };
 
+// A memory's state, of one sequence.
+struct State {
+  float *memory, *link, *read_weights, *write_weights, *usage,
+      *precedence_weights;
+};
+
 // The quantities of the interface of one sequence, in the order of
 // `_interface.layout`: each in its range, or its gradient.
 struct Interface {

@@ -24,7 +24,6 @@ namespace {
 
 namespace ffi = xla::ffi;
 using Numbers = ffi::Buffer<ffi::F32>;
-using Index = ffi::Buffer<ffi::S32>;
 using Written = ffi::ResultBuffer<ffi::F32>;
 
 // Numbers in memories and links of a batch, from which on sequences are shared
@@ -66,24 +65,19 @@ void ForEach(int64_t batch_size, int64_t numbers, ffi::ThreadPool pool,
 
 // What XLA is told of a memory beside its shapes.
 struct Options {
-  int64_t links;
+  int64_t writes, links;
   bool oneplus, usage_gradient, masked, deallocate;
   float mask_floor;
   int64_t spacing;
 };
 
-// What a step gives the next beside the tape, of one sequence.
-struct Carried {
-  float *read_weights, *write_weights, *usage, *precedence_weights;
-};
-
 // What steps write. The last place is for the memory and the links as they are
-// now, and on the way back for their gradients. Before it lie those before
+// now, as `carried` is for all else, and on the way back for their gradients. Before it lie those before
 // every `spacing`th step; with a spacing of 0, none.
 struct Tape {
-  float *memories, *links, *heard, *kept;
+  float *memories, *links, *carried, *heard, *kept;
   int64_t batch_size, states, steps, spacing;
-  int64_t words, matrices, numbers, rows;
+  int64_t words, matrices, weights, numbers, rows;
 
   float* MemoryAt(int64_t place, int64_t b) const {
     return memories + (place * batch_size + b) * words;
@@ -97,34 +91,34 @@ struct Tape {
   float* KeptAt(int64_t t, int64_t b) const {
     return kept + ((t % steps) * batch_size + b) * rows;
   }
+
+  // As it is now, or its gradient.
+  State Now(const Memory& m, int64_t b) const {
+    float* read_weights = carried + b * weights;
+    float* write_weights = read_weights + m.reads * m.slots;
+    float* usage = write_weights + m.writes * m.slots;
+    return {MemoryAt(states - 1, b), LinkAt(states - 1, b), read_weights,
+            write_weights,           usage,                 usage + m.slots};
+  }
 };
 
-// Does a step, or its gradient, of one sequence: from what was heard or is
-// found, and what was carried, to what answers it.
+// Does a step, or its gradient, of one sequence: from what was said or is
+// found, to what answers it.
 using Do = void(const Memory& m, const Tape& tape, int64_t t, int64_t b,
-                const float* in, const Carried& before, float* out,
-                const Carried& after);
+                const float* in, float* out);
 
 void ForwardAt(const Memory& m, const Tape& tape, int64_t t, int64_t b,
-               const float* said, const Carried& before, float* words_read,
-               const Carried& after) {
-  float* memory = tape.MemoryAt(tape.states - 1, b);
-  float* link = tape.LinkAt(tape.states - 1, b);
+               const float* said, float* words_read) {
+  const State now = tape.Now(m, b);
   if (tape.spacing > 0 && t % tape.spacing == 0) {
-    Copy(tape.MemoryAt(t / tape.spacing, b), memory, tape.words);
-    Copy(tape.LinkAt(t / tape.spacing, b), link, tape.matrices);
+    Copy(tape.MemoryAt(t / tape.spacing, b), now.memory, tape.words);
+    Copy(tape.LinkAt(t / tape.spacing, b), now.link, tape.matrices);
   }
-  Forward(m,
-          {said, before.read_weights, before.write_weights, before.usage,
-           before.precedence_weights},
-          {words_read, memory, after.read_weights, after.write_weights,
-           after.usage, link, after.precedence_weights, tape.HeardAt(t, b),
-           tape.KeptAt(t, b)});
+  Forward(m, said, now, words_read, tape.HeardAt(t, b), tape.KeptAt(t, b));
 }
 
 void BackwardAt(const Memory& m, const Tape& tape, int64_t t, int64_t b,
-                const float* of_words_read, const Carried& of_after,
-                float* of_said, const Carried& of_before) {
+                const float* of_words_read, float* of_said) {
   const int64_t place = t / tape.spacing, since = t % tape.spacing;
   const Past past = {m,
                      since,
@@ -134,49 +128,43 @@ void BackwardAt(const Memory& m, const Tape& tape, int64_t t, int64_t b,
                      tape.KeptAt(t - since, b),
                      tape.batch_size * tape.numbers,
                      tape.batch_size * tape.rows};
-  Backward(m,
-           {tape.HeardAt(t, b), tape.KeptAt(t, b), past, of_words_read,
-            of_after.read_weights, of_after.write_weights, of_after.usage,
-            of_after.precedence_weights},
-           {of_said, tape.MemoryAt(tape.states - 1, b), of_before.read_weights,
-            of_before.write_weights, of_before.usage,
-            tape.LinkAt(tape.states - 1, b), of_before.precedence_weights});
+  Backward(m, past, tape.HeardAt(t, b), tape.KeptAt(t, b), of_words_read,
+           tape.Now(m, b), of_said);
 }
 
-// Does a step, or its gradient, of every sequence of a batch. The tape comes as
-// an argument and as a result, in one place.
-template <Do each>
-ffi::Error Run(ffi::ThreadPool pool, Index step, Numbers in,
-               Numbers read_weights, Numbers write_weights, Numbers usage,
-               Numbers precedence_weights, Numbers, Numbers, Numbers, Numbers,
-               Written out, Written new_read_weights, Written new_write_weights,
-               Written new_usage, Written new_precedence_weights,
-               Written memories, Written links, Written heard, Written kept,
-               Options own) {
+// Does a step, or its gradient, of every sequence of a batch, and moves the
+// clock on or back. The tape comes as an argument and as a result, in one
+// place.
+template <Do each, bool forward>
+ffi::Error Run(ffi::ThreadPool pool, Numbers in, Numbers, Numbers, Numbers,
+               Numbers, Numbers, Numbers, Written out, Written memories,
+               Written links, Written carried, Written heard, Written kept,
+               Written clock, Options own) {
+  const int64_t linked = own.links == kOff ? 0 : own.writes;
   const Memory m = {memories->dimensions()[2],
                     memories->dimensions()[3],
-                    read_weights.dimensions()[1],
-                    write_weights.dimensions()[1],
+                    carried->dimensions()[1] - own.writes - 1 - linked,
+                    own.writes,
                     own.links,
                     own.oneplus,
                     own.usage_gradient,
                     own.masked,
                     own.deallocate,
                     own.mask_floor};
-  const int64_t N = m.slots, R = m.reads, H = m.writes;
-  const int64_t numbers = Interface::Size(m), rows = Kept::Size(m);
-  const int64_t room = heard->dimensions()[2];
-  if (room < numbers || kept->dimensions()[2] * N != rows) {
+  const int64_t N = m.slots;
+  const int64_t numbers = heard->dimensions()[2];
+  const int64_t rows = kept->dimensions()[2] * N;
+  if (numbers < Interface::Size(m) || rows != Kept::Size(m)) {
     return ffi::Error::InvalidArgument(
-        "A memory's tape must have at least " + std::to_string(numbers) +
-        " numbers of the interface and " + std::to_string(rows / N) +
-        " rows a step, got " + std::to_string(room) + " and " +
-        std::to_string(kept->dimensions()[2]) + ".");
+        "A memory's tape must have at least " +
+        std::to_string(Interface::Size(m)) + " numbers of the interface and " +
+        std::to_string(Kept::Size(m) / N) + " rows a step, got " +
+        std::to_string(numbers) + " and " + std::to_string(rows / N) + ".");
   }
   const int64_t batch_size = memories->dimensions()[1];
-  const int64_t linked = m.links == kOff ? 0 : H * N;
   const Tape tape = {memories->typed_data(),
                      links->typed_data(),
+                     carried->typed_data(),
                      heard->typed_data(),
                      kept->typed_data(),
                      batch_size,
@@ -184,20 +172,16 @@ ffi::Error Run(ffi::ThreadPool pool, Index step, Numbers in,
                      heard->dimensions()[0],
                      own.spacing,
                      N * m.word_size,
-                     linked * N,
-                     room,
+                     linked * N * N,
+                     carried->dimensions()[1] * N,
+                     numbers,
                      rows};
-  const int64_t t = *step.typed_data();
+  float* now = clock->typed_data();
+  const int64_t t = static_cast<int64_t>(*now) - (forward ? 0 : 1);
+  *now += forward ? 1.0f : -1.0f;
   ForEach(batch_size, tape.words + tape.matrices, pool, [&](int64_t b) {
     each(m, tape, t, b, in.typed_data() + b * (in.element_count() / batch_size),
-         {read_weights.typed_data() + b * R * N,
-          write_weights.typed_data() + b * H * N, usage.typed_data() + b * N,
-          precedence_weights.typed_data() + b * linked},
-         out->typed_data() + b * (out->element_count() / batch_size),
-         {new_read_weights->typed_data() + b * R * N,
-          new_write_weights->typed_data() + b * H * N,
-          new_usage->typed_data() + b * N,
-          new_precedence_weights->typed_data() + b * linked});
+         out->typed_data() + b * (out->element_count() / batch_size));
   });
   return ffi::Error::Success();
 }
@@ -217,8 +201,9 @@ void AskForLargePages(float* start, int64_t size) {
 
 // Writes what is before the first step as what is now, and leaves the rest
 // alone.
-ffi::Error Open(Numbers memory, Numbers link, Written memories, Written links,
-                Written heard, Written kept) {
+ffi::Error Open(Numbers memory, Numbers link, Numbers carried, Written memories,
+                Written links, Written now, Written heard, Written kept,
+                Written clock) {
   for (Written* x : {&memories, &links, &heard, &kept}) {
     AskForLargePages((*x)->typed_data(), (*x)->element_count());
   }
@@ -227,6 +212,8 @@ ffi::Error Open(Numbers memory, Numbers link, Written memories, Written links,
   const int64_t matrices = link.element_count();
   Copy(memories->typed_data() + last * words, memory.typed_data(), words);
   Copy(links->typed_data() + last * matrices, link.typed_data(), matrices);
+  Copy(now->typed_data(), carried.typed_data(), carried.element_count());
+  *clock->typed_data() = 0.0f;
   return ffi::Error::Success();
 }
 
@@ -234,7 +221,8 @@ ffi::Error Open(Numbers memory, Numbers link, Written memories, Written links,
 }  // namespace dnc_jax
 
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(
-    dnc_jax::Options, StructMember<int64_t>("links"),
+    dnc_jax::Options, StructMember<int64_t>("writes"),
+    StructMember<int64_t>("links"),
     StructMember<bool>("oneplus"), StructMember<bool>("usage_gradient"),
     StructMember<bool>("masked"), StructMember<bool>("deallocate"),
     StructMember<float>("mask_floor"), StructMember<int64_t>("spacing"));
@@ -246,22 +234,17 @@ namespace {
 auto Bind() {
   return ffi::Ffi::Bind()
       .Ctx<ffi::ThreadPool>()
-      .Arg<Index>()
       .Arg<Numbers>()  // What the controller says, or of the words read.
-      .Arg<Numbers>()  // Carried: read weights,
-      .Arg<Numbers>()  // write weights,
-      .Arg<Numbers>()  // usage,
-      .Arg<Numbers>()  // precedence weights.
       .Arg<Numbers>()  // Tape: memories,
       .Arg<Numbers>()  // links,
+      .Arg<Numbers>()  // carried,
       .Arg<Numbers>()  // heard,
-      .Arg<Numbers>()  // kept.
+      .Arg<Numbers>()  // kept,
+      .Arg<Numbers>()  // clock.
       .Ret<Numbers>()  // The words read, or of what the controller says.
-      .Ret<Numbers>()  // Carried.
-      .Ret<Numbers>()
-      .Ret<Numbers>()
-      .Ret<Numbers>()
       .Ret<Numbers>()  // Tape.
+      .Ret<Numbers>()
+      .Ret<Numbers>()
       .Ret<Numbers>()
       .Ret<Numbers>()
       .Ret<Numbers>()
@@ -274,13 +257,16 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(DncJaxOpen, Open,
                               ffi::Ffi::Bind()
                                   .Arg<Numbers>()    // memory
                                   .Arg<Numbers>()    // link
-                                  .Ret<Numbers>()    // memories
-                                  .Ret<Numbers>()    // links
-                                  .Ret<Numbers>()    // heard
-                                  .Ret<Numbers>());  // kept
+                                  .Arg<Numbers>()    // carried
+                                  .Ret<Numbers>()    // Tape.
+                                  .Ret<Numbers>()
+                                  .Ret<Numbers>()
+                                  .Ret<Numbers>()
+                                  .Ret<Numbers>()
+                                  .Ret<Numbers>());
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(DncJaxForward, Run<ForwardAt>, Bind());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(DncJaxForward, (Run<ForwardAt, true>), Bind());
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(DncJaxBackward, Run<BackwardAt>, Bind());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(DncJaxBackward, (Run<BackwardAt, false>), Bind());
 
 }  // namespace dnc_jax

@@ -1,15 +1,16 @@
 """A memory's steps by compiled kernels, and the tape that they write.
 
-The tape holds memories and links as they are now and as they were before every
-so many steps, and what a step's gradient needs. Kernels write it where it lies, step after step. The
-gradient of the tape is the tape itself: `finish` hands it to the backward pass
-in that place, and each step's gradient reads there what the step kept, and
-leaves the gradients of memory and links where these were. So nothing is copied
-that JAX would stack, and no zeros are made to be written over.
+The tape holds a memory's state as it is now, memories and links as they were
+before every so many steps, and what a step's gradient needs. Kernels write it
+where it lies, step after step. The gradient of the tape is the tape itself:
+`finish` hands it to the backward pass in that place, and each step's gradient
+reads there what the step kept, and leaves the gradient of the state where that
+was. So nothing is copied that JAX would stack or carry, and no zeros are made to
+be written over.
 
 Shapes: B sequences in the batch, N slots, W numbers in a slot, R read heads, H
-write heads, I numbers in the interface, S states and T steps on the tape, K
-rows of N kept of a step.
+write heads, I numbers in the interface, S memories and T steps on the tape, C
+rows of N in the state, K kept of a step.
 """
 
 import functools
@@ -71,6 +72,7 @@ class Options(NamedTuple):
   def attributes(self) -> dict[str, Any]:
     """Returns the options as the kernels take them."""
     return {
+      "writes": np.int64(self.num_writes),
       "links": np.int64(LINKS.index(self.links)),
       "oneplus": self.oneplus,
       "usage_gradient": self.usage_gradient,
@@ -87,31 +89,20 @@ class Tape(NamedTuple):
   Attributes:
     memories: Contents, the last as they are now. Shape ``[S, B, N, W]``.
     links: Likewise. Shape ``[S, B, H, N, N]``; ``[S, B, 0]`` without links.
+    carried: All else of the state as it is now: read weights, write weights,
+      usage and, with links, precedence weights. Shape ``[B, C, N]``.
     heard: The interface, each quantity in its range, and what is left to the
       next line of a cache. Shape ``[T, B, I + ...]``.
     kept: Shape ``[T, B, K, N]``.
+    clock: Steps done so far. Shape ``[1]``.
   """
 
   memories: jax.Array
   links: jax.Array
+  carried: jax.Array
   heard: jax.Array
   kept: jax.Array
-
-
-class Carried(NamedTuple):
-  """What a step gives the next beside the tape, and reads.
-
-  Attributes:
-    read_weights: Shape ``[B, R, N]``.
-    write_weights: Shape ``[B, H, N]``.
-    usage: Shape ``[B, N]``.
-    precedence_weights: Shape ``[B, H, N]``; ``[B, 0]`` without links.
-  """
-
-  read_weights: jax.Array
-  write_weights: jax.Array
-  usage: jax.Array
-  precedence_weights: jax.Array
+  clock: jax.Array
 
 
 def _like(tree: Any) -> Any:
@@ -124,6 +115,7 @@ def start(
   num_steps: int,
   memory: jax.Array,
   link: jax.Array,
+  carried: jax.Array,
 ) -> Tape:
   """Returns a tape that holds what is before the first step.
 
@@ -132,6 +124,7 @@ def start(
     num_steps: Steps to come, at least 1.
     memory: Shape ``[B, N, W]``.
     link: Shape ``[B, H, N, N]``; ``[B, 0]`` without links.
+    carried: Shape ``[B, C, N]``.
   """
   batch_size, num_slots, _ = memory.shape
   num_states = options.num_states(num_steps)
@@ -140,15 +133,17 @@ def start(
   def room(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
-  results = (
-    room(num_states, *memory.shape),
-    room(num_states, *link.shape),
-    room(num_kept, batch_size, -(-options.num_heard // _LINE) * _LINE),
-    room(num_kept, batch_size, options.num_rows, num_slots),
+  results = Tape(
+    memories=room(num_states, *memory.shape),
+    links=room(num_states, *link.shape),
+    carried=room(*carried.shape),
+    heard=room(num_kept, batch_size, -(-options.num_heard // _LINE) * _LINE),
+    kept=room(num_kept, batch_size, options.num_rows, num_slots),
+    clock=room(1),
   )
   library.register()
-  call = jax.ffi.ffi_call("dnc_jax_open", results)
-  return Tape(*call(memory, link))
+  call = jax.ffi.ffi_call("dnc_jax_open", tuple(results))
+  return Tape(*call(memory, link, carried))
 
 
 def _start_forward(*args: Any) -> tuple[Tape, None]:
@@ -157,12 +152,12 @@ def _start_forward(*args: Any) -> tuple[Tape, None]:
 
 def _start_backward(
   options: Options, num_steps: int, kept: None, tape: Tape
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   del num_steps, kept
   of_link = tape.links[-1]
   if options.links == "stop_gradient":
     of_link = jnp.zeros_like(of_link)
-  return tape.memories[-1], of_link
+  return tape.memories[-1], of_link, tape.carried
 
 
 start.defvjp(_start_forward, _start_backward)
@@ -170,81 +165,63 @@ start.defvjp(_start_forward, _start_backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def step(
-  options: Options,
-  index: jax.Array,
-  said: jax.Array,
-  carried: Carried,
-  tape: Tape,
-) -> tuple[jax.Array, Carried, Tape]:
+  options: Options, said: jax.Array, tape: Tape
+) -> tuple[jax.Array, Tape]:
   """Does a step.
 
   Args:
     options: What kind of memory it is.
-    index: The step's, from 0. Shape ``[]``, int32.
     said: What the controller says to the memory. Shape ``[B, I]``.
-    carried: What the step before gave.
-    tape: Likewise.
+    tape: What the step before gave.
 
   Returns:
     The words read, ``[B, R, W]``, and what it gives the next step.
   """
   _, batch_size, _, word_size = tape.memories.shape
-  words = jax.ShapeDtypeStruct(
-    (batch_size, options.num_reads, word_size), jnp.float32
-  )
-  words, *rest = _call_with_tape(
-    "dnc_jax_forward", options, index, [said, *carried], [words, *carried], tape
-  )
-  return words, Carried(*rest[:4]), Tape(*rest[4:])
+  shape = (batch_size, options.num_reads, word_size)
+  return _call_with_tape("dnc_jax_forward", options, said, shape, tape)
 
 
 def _call_with_tape(
-  name: str,
-  options: Options,
-  index: jax.Array,
-  args: list[Any],
-  results: list[Any],
-  tape: Tape,
-) -> list[jax.Array]:
+  name: str, options: Options, given: jax.Array, shape: Any, tape: Tape
+) -> tuple[jax.Array, Tape]:
   """Calls a kernel that writes the tape where it lies."""
   library.register()
-  first, last = 1 + len(args), len(results)
+  result = jax.ShapeDtypeStruct(shape, jnp.float32)
   call = jax.ffi.ffi_call(
     name,
-    _like([*results, *tape]),
-    input_output_aliases={first + i: last + i for i in range(len(tape))},
+    (result, *_like(tape)),
+    input_output_aliases={1 + i: 1 + i for i in range(len(tape))},
   )
-  return list(call(index, *args, *tape, **options.attributes()))
+  result, *rest = call(given, *tape, **options.attributes())
+  return result, Tape(*rest)
 
 
-def _step_forward(options: Options, index: jax.Array, *args: Any) -> Any:
+def _step_forward(options: Options, said: jax.Array, tape: Tape) -> Any:
   if options.spacing == 0:
     raise ValueError(
       "native_unroll was told to keep nothing for a gradient, and one is asked "
       "for. Leave out keep=False."
     )
-  return step(options, index, *args), index
+  return step(options, said, tape), None
 
 
-def _step_backward(options: Options, index: jax.Array, of: Any) -> Any:
-  of_words, of_carried, tape = of
-  of_said = jax.ShapeDtypeStruct((len(of_words), options.num_heard), jnp.float32)
-  of_said, *rest = _call_with_tape(
-    "dnc_jax_backward",
-    options,
-    index,
-    [of_words, *of_carried],
-    [of_said, *of_carried],
-    tape,
-  )
-  return None, of_said, Carried(*rest[:4]), Tape(*rest[4:])
+def _step_backward(
+  options: Options, kept: None, of: tuple[jax.Array, Tape]
+) -> tuple[jax.Array, Tape]:
+  del kept
+  of_words, tape = of
+  shape = (len(of_words), options.num_heard)
+  return _call_with_tape("dnc_jax_backward", options, of_words, shape, tape)
 
 
 step.defvjp(_step_forward, _step_backward)
 
 
 @jax.custom_vjp
-def finish(rest: Any, tape: Tape) -> tuple[Any, jax.Array, jax.Array]:
+def finish(
+  rest: Any, tape: Tape
+) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
   """Returns what is after the last step, and hands the tape to its gradient.
 
   Args:
@@ -252,16 +229,17 @@ def finish(rest: Any, tape: Tape) -> tuple[Any, jax.Array, jax.Array]:
     tape: After the last step.
 
   Returns:
-    ``rest``, and the memory and the links.
+    ``rest``, and the memory, the links and all else of the state.
   """
-  return rest, tape.memories[-1], tape.links[-1]
+  return rest, tape.memories[-1], tape.links[-1], tape.carried
 
 
 def _finish_backward(tape: Tape, of: Any) -> tuple[Any, Tape]:
-  of_rest, of_memory, of_link = of
+  of_rest, of_memory, of_link, of_carried = of
   return of_rest, tape._replace(
     memories=tape.memories.at[-1].set(of_memory),
     links=tape.links.at[-1].set(of_link),
+    carried=of_carried,
   )
 
 

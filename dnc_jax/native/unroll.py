@@ -7,6 +7,7 @@ from typing import Any
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dnc_jax import _interface
 from dnc_jax.access import AccessState, MemoryAccess
@@ -14,7 +15,7 @@ from dnc_jax.config import ModelConfig
 from dnc_jax.linkage import TemporalLinkageState
 from dnc_jax.native import library
 from dnc_jax.native import tape as tapes
-from dnc_jax.native.tape import Carried, Options, Tape
+from dnc_jax.native.tape import Options, Tape
 
 # Numbers in the memories and links of all steps and sequences, up to which each
 # has a place of its own on the tape: they are in caches. What it buys to
@@ -80,7 +81,7 @@ def native_unroll(
       f"native kernels need a float32 memory, got {before.memory.dtype}. Leave "
       "the kernels to XLA."
     )
-  leaves[places[0]] = _without_tape(before)
+  leaves[places[0]] = jax.tree.map(lambda x: jnp.zeros([0]), before)
   reel = _Reel()
   start = tree.unflatten(leaves)
   num_steps = len(jax.tree.leaves(inputs)[0])
@@ -90,20 +91,16 @@ def native_unroll(
   )
 
   def body(carry: Any, x: Any) -> tuple[Any, Any]:
-    index, tape, state = carry
-    outputs, state, tape = reel.step(core, index, tape, x, state)
-    return (index + 1, tape, state), outputs
+    tape, state = carry
+    outputs, state, tape = reel.step(core, tape, x, state)
+    return (tape, state), outputs
 
-  linkage = before.linkage
-  has_links = isinstance(linkage, TemporalLinkageState)
-  link = linkage.link if has_links else _no_links(before)
-  tape = tapes.start(options, num_steps, before.memory, link)
-  index = jnp.zeros([], jnp.int32)
-  (_, tape, state), outputs = hk.scan(body, (index, tape, start), inputs)
+  tape = tapes.start(options, num_steps, *_divide(before))
+  (tape, state), outputs = hk.scan(body, (tape, start), inputs)
   finished: Any = tapes.finish((outputs, state), tape)
-  (outputs, state), memory, link = finished
+  (outputs, state), *divided = finished
   leaves = jax.tree.leaves(state, is_leaf=_is_memory)
-  leaves[places[0]] = _with_tape(leaves[places[0]], memory, link)
+  leaves[places[0]] = _join(before, *divided)
   return outputs, tree.unflatten(leaves)
 
 
@@ -156,7 +153,6 @@ class _Reel:
 
   def __init__(self):
     self.options: Options | None = None
-    self._index: Any = None
     self._tape: Any = None
     self._memory: Any = None
     self._asked: list[Options] = []
@@ -178,10 +174,10 @@ class _Reel:
     return self._asked[0]
 
   def step(
-    self, core: _Core, index: jax.Array, tape: Tape, inputs: Any, state: Any
+    self, core: _Core, tape: Tape, inputs: Any, state: Any
   ) -> tuple[Any, Any, Tape]:
     """Does a step, and returns outputs, state and tape."""
-    self._index, self._tape = index, tape
+    self._tape = tape
     outputs, state = self._run(core, inputs, state)
     tape, self._tape = self._tape, None
     return outputs, state, tape
@@ -221,23 +217,9 @@ class _Reel:
       self._asked.append(_options(module, said.shape[1]))
       words = jnp.zeros([len(inputs), *module.output_shape])
       return words, prev_state
-    links = prev_state.linkage
-    carried = Carried(
-      prev_state.read_weights,
-      prev_state.write_weights,
-      prev_state.usage,
-      _no_links(prev_state) if links is None else links.precedence_weights,
-    )
-    done: Any = tapes.step(self.options, self._index, said, carried, self._tape)
-    words, carried, self._tape = done
-    if links is not None:
-      links = links._replace(precedence_weights=carried.precedence_weights)
-    return words, prev_state._replace(
-      read_weights=carried.read_weights,
-      write_weights=carried.write_weights,
-      linkage=links,
-      usage=carried.usage,
-    )
+    done: Any = tapes.step(self.options, said, self._tape)
+    words, self._tape = done
+    return words, prev_state
 
 
 def _options(module: MemoryAccess, num_heard: int) -> Options:
@@ -279,21 +261,31 @@ def _is_memory(x: Any) -> bool:
   return isinstance(x, AccessState)
 
 
-def _no_links(memory: AccessState) -> jax.Array:
-  """Returns what stands for links where there are none."""
-  return jnp.zeros([len(memory.usage), 0])
+def _divide(memory: AccessState) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns a memory's state as `tapes.start` takes it."""
+  link = jnp.zeros([len(memory.usage), 0])
+  carried = [memory.read_weights, memory.write_weights, memory.usage[:, None]]
+  if isinstance(memory.linkage, TemporalLinkageState):
+    link = memory.linkage.link
+    carried.append(memory.linkage.precedence_weights)
+  return memory.memory, link, jnp.concatenate(carried, axis=1)
 
 
-def _without_tape(memory: AccessState) -> AccessState:
-  """Returns a memory's state without what is on the tape."""
-  return _with_tape(memory, _no_links(memory), _no_links(memory))
-
-
-def _with_tape(
-  memory: AccessState, contents: jax.Array, link: jax.Array
+def _join(
+  before: AccessState, memory: jax.Array, link: jax.Array, carried: jax.Array
 ) -> AccessState:
-  """Returns a memory's state with what is on the tape."""
-  linkage = memory.linkage
+  """Returns what `_divide` divided, of the kind of a state before."""
+  ends = np.cumsum([before.read_weights.shape[1], len(before.write_weights[0])])
+  read_weights, write_weights, usage, precedence_weights = jnp.split(
+    carried, [*ends, ends[-1] + 1], axis=1
+  )
+  linkage = before.linkage
   if isinstance(linkage, TemporalLinkageState):
-    linkage = linkage._replace(link=link)
-  return memory._replace(memory=contents, linkage=linkage)
+    linkage = TemporalLinkageState(link, precedence_weights)
+  return AccessState(
+    memory=memory,
+    read_weights=read_weights,
+    write_weights=write_weights,
+    linkage=linkage,
+    usage=usage[:, 0],
+  )
