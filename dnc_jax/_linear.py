@@ -34,7 +34,7 @@ def product(inputs: jax.Array, weights: jax.Array) -> jax.Array:
   Returns:
     Shape ``[B, O]``.
   """
-  return _forward(inputs, weights)
+  return forward(inputs, weights)
 
 
 def _over_last(left: jax.Array, right: jax.Array) -> jax.Array:
@@ -51,7 +51,11 @@ def _turned(left: jax.Array, right: jax.Array) -> jax.Array:
   return jax.lax.optimization_barrier(_over_last(left, right)).T
 
 
-def _forward(inputs: jax.Array, weights: jax.Array) -> jax.Array:
+def forward(inputs: jax.Array, weights: jax.Array) -> jax.Array:
+  """Returns what `product` does, with no gradient of its own."""
+  if weights.size < _FEWEST_WEIGHTS:
+    return inputs @ weights
+
   def on_cpu(inputs: jax.Array, weights: jax.Array) -> jax.Array:
     # Behind a barrier it is done once, before the scan.
     return _turned(jax.lax.optimization_barrier(weights.T), inputs)
@@ -61,52 +65,78 @@ def _forward(inputs: jax.Array, weights: jax.Array) -> jax.Array:
   )
 
 
+def of_inputs(weights: jax.Array, gradient: jax.Array) -> jax.Array:
+  """Returns the gradient of the inputs, ``[B, I]``."""
+
+  def plain(weights: jax.Array, gradient: jax.Array) -> jax.Array:
+    return gradient @ weights.T
+
+  if weights.size < _FEWEST_WEIGHTS:
+    return plain(weights, gradient)
+  return jax.lax.platform_dependent(
+    weights, gradient, cpu=_turned, default=plain
+  )
+
+
+def of_weights(inputs: jax.Array, gradient: jax.Array) -> jax.Array:
+  """Returns the gradient of the weights, ``[I, O]``."""
+
+  def plain(inputs: jax.Array, gradient: jax.Array) -> jax.Array:
+    return inputs.T @ gradient
+
+  return jax.lax.platform_dependent(
+    inputs, gradient, cpu=_products.turned_outer, default=plain
+  )
+
+
 def _backward(
   operands: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  def on_cpu(
-    inputs: jax.Array, weights: jax.Array, gradient: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
-    of_weights = _products.turned_outer(inputs, gradient)
-    return _turned(weights, gradient), of_weights
-
-  def plain(
-    inputs: jax.Array, weights: jax.Array, gradient: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
-    return gradient @ weights.T, inputs.T @ gradient
-
-  of_inputs, of_weights = jax.lax.platform_dependent(
-    *operands, gradient, cpu=on_cpu, default=plain
-  )
   inputs, weights = operands
-  return of_inputs.astype(inputs.dtype), of_weights.astype(weights.dtype)
+  return (
+    of_inputs(weights, gradient).astype(inputs.dtype),
+    of_weights(inputs, gradient).astype(weights.dtype),
+  )
 
 
-product.defvjp(lambda *x: (_forward(*x), x), _backward)
+product.defvjp(lambda *x: (forward(*x), x), _backward)
 
 
-def _layer(
+def is_plain(
+  args: tuple[Any, ...], kwargs: dict[str, Any], context: hk.MethodContext
+) -> bool:
+  """Returns whether a call is that of a linear layer, on ``[B, I]``."""
+  # No subclass: its own call would be passed over.
+  is_layer = type(context.module) is hk.Linear
+  if not is_layer or context.method_name != "__call__":
+    return False
+  return not kwargs and not hk.running_init() and args[0].ndim == 2
+
+
+def parameters(layer: hk.Linear) -> tuple[jax.Array, jax.Array | None]:
+  """Returns a layer's weights, and its bias if it has one."""
+  found, name = layer.params_dict(), layer.module_name
+  return found[f"{name}/w"], found.get(f"{name}/b")
+
+
+def add_bias(outputs: jax.Array, bias: jax.Array | None) -> jax.Array:
+  """Returns a layer's outputs, given its product."""
+  return outputs if bias is None else outputs + bias[None]
+
+
+def layer(
   call: Callable[..., jax.Array],
   args: tuple[Any, ...],
   kwargs: dict[str, Any],
   context: hk.MethodContext,
 ) -> jax.Array:
   """Does what a linear layer does, as `hk.intercept_methods` asks."""
-  layer = context.module
-  # No subclass: its own call would be passed over.
-  if type(layer) is not hk.Linear or context.method_name != "__call__":
+  if not is_plain(args, kwargs, context):
     return call(*args, **kwargs)
-  if kwargs or hk.running_init() or args[0].ndim != 2:
-    return call(*args, **kwargs)
-  parameters = layer.params_dict()
-  name = layer.module_name
-  weights = parameters[f"{name}/w"]
+  weights, bias = parameters(context.module)
   if weights.size < _FEWEST_WEIGHTS:
     return call(*args)
-  outputs = product(args[0], weights)
-  if layer.with_bias:
-    outputs += jnp.broadcast_to(parameters[f"{name}/b"], outputs.shape)
-  return outputs
+  return add_bias(product(args[0], weights), bias)
 
 
 def quick(core: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,7 +148,7 @@ def quick(core: Callable[..., Any]) -> Callable[..., Any]:
   """
 
   def step(*args: Any) -> Any:
-    with hk.intercept_methods(_layer):
+    with hk.intercept_methods(layer):
       return core(*args)
 
   return step

@@ -61,11 +61,12 @@ def recompute(
     core: The core.
     config: What it is made of.
     batch_size: B, sequences that it goes through at a time.
-    kernels: See `OptimiserConfig`. Native ones keep what they need themselves.
+    kernels: See `OptimiserConfig`. `native_unroll` sees to all this itself.
   """
+  if kernels == "native":
+    return core
   step = _linear.quick(core)
-  keeps_all = is_small(config, batch_size) or config.core in ("sam", "sdnc")
-  if keeps_all or kernels == "native":
+  if is_small(config, batch_size) or config.core in ("sam", "sdnc"):
     return step
   policies = jax.checkpoint_policies
   return hk.remat(

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dnc_jax import _interface
+from dnc_jax import _interface, _linear
 from dnc_jax.access import AccessState, MemoryAccess
 from dnc_jax.config import ModelConfig
 from dnc_jax.linkage import TemporalLinkageState
-from dnc_jax.native import library
+from dnc_jax.native import layers, library
 from dnc_jax.native import tape as tapes
 from dnc_jax.native.tape import Options, Tape
 
@@ -89,6 +89,9 @@ def native_unroll(
   reel.options = options = options._replace(
     spacing=_spacing(before, num_steps) if keep else 0
   )
+  if not keep:
+    reel.layers.clear()
+  taps = layers.make_taps(reel.layers, num_steps, len(before.usage))
 
   def body(carry: Any, x: Any) -> tuple[Any, Any]:
     tape, state = carry
@@ -96,8 +99,10 @@ def native_unroll(
     return (tape, state), outputs
 
   tape = tapes.start(options, num_steps, *_divide(before))
-  (tape, state), outputs = hk.scan(body, (tape, start), inputs)
-  finished: Any = tapes.finish((outputs, state), tape)
+  (tape, state), (outputs, heard) = hk.scan(
+    body, (tape, start), (inputs, taps.answers)
+  )
+  finished: Any = tapes.finish((outputs, state), tape, heard, taps.heard)
   (outputs, state), *divided = finished
   leaves = jax.tree.leaves(state, is_leaf=_is_memory)
   leaves[places[0]] = _join(before, *divided)
@@ -149,35 +154,53 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 
 class _Reel:
-  """Does a core's steps, its memory's on a tape."""
+  """Does a core's steps, its memory's on a tape and its layers' with taps."""
 
   def __init__(self):
     self.options: Options | None = None
+    # Those that a step calls once, by name.
+    self.layers: dict[str, hk.Linear] = {}
     self._tape: Any = None
+    self._taps: layers.Arrays = {}
+    self._heard: dict[str, jax.Array] = {}
     self._memory: Any = None
     self._asked: list[Options] = []
+    self._called: list[hk.Linear] = []
 
   def ask(self, core: _Core, inputs: Any, state: Any) -> Options:
-    """Returns what kind of memory it is, by tracing a step.
+    """Returns what kind of memory it is, by tracing a step, and finds layers.
 
     Raises:
       ValueError: It is none that kernels know.
     """
     # With keys of its own, so that the steps to come draw what they would.
     with hk.with_rng(jax.random.key(0)):
-      hk.eval_shape(functools.partial(self._run, core), inputs, state)
+      try:
+        hk.eval_shape(functools.partial(self._run, core), inputs, state)
+      except jax.errors.UnexpectedTracerError:
+        # A layer is in a transformation of its own.
+        self._asked, self._called, self._heard = [], [], {}
+        hk.eval_shape(lambda *args: self._run(core, *args)[1], inputs, state)
+        self._called = []
     if len(self._asked) != 1:
       raise ValueError(
         "native kernels need a core that calls one MemoryAccess once a step, "
         f"got {len(self._asked)} calls. Leave the kernels to XLA."
       )
+    names = [layer.module_name for layer in self._called]
+    self.layers = {
+      layer.module_name: layer
+      for layer in self._called
+      if names.count(layer.module_name) == 1
+    }
     return self._asked[0]
 
   def step(
     self, core: _Core, tape: Tape, inputs: Any, state: Any
   ) -> tuple[Any, Any, Tape]:
-    """Does a step, and returns outputs, state and tape."""
+    """Does a step, and returns outputs and what was heard, state and tape."""
     self._tape = tape
+    inputs, self._taps = inputs
     outputs, state = self._run(core, inputs, state)
     tape, self._tape = self._tape, None
     return outputs, state, tape
@@ -185,8 +208,11 @@ class _Reel:
   def _run(self, core: _Core, inputs: Any, state: Any) -> tuple[Any, Any]:
     leaves = jax.tree.leaves(state, is_leaf=_is_memory)
     self._memory = next(x for x in leaves if _is_memory(x)).memory
+    self._heard = {}
     with hk.intercept_methods(self._intercept):
-      return core(inputs, state)
+      outputs, state = core(inputs, state)
+    heard, self._heard = self._heard, {}
+    return (outputs, heard), state
 
   def _intercept(
     self,
@@ -196,10 +222,20 @@ class _Reel:
     context: hk.MethodContext,
   ) -> Any:
     module = context.module
-    is_memory = isinstance(module, MemoryAccess)
-    if not is_memory or context.method_name != "__call__":
+    if isinstance(module, MemoryAccess) and context.method_name == "__call__":
+      return self._access(module, *args, **kwargs)
+    if not _linear.is_plain(args, kwargs, context):
       return call(*args, **kwargs)
-    return self._access(module, *args, **kwargs)
+    name = module.module_name
+    if self.options is None:
+      self._called.append(module)
+      self._heard[f"{name} {len(self._called)}"] = args[0]
+      return call(*args)
+    if name not in self._taps:
+      return _linear.layer(call, args, kwargs, context)
+    self._heard[name] = jax.lax.stop_gradient(args[0])
+    parameters = jax.lax.stop_gradient(_linear.parameters(module))
+    return layers.answer(args[0], parameters, self._taps[name])
 
   def _access(
     self, module: MemoryAccess, inputs: jax.Array, prev_state: AccessState
