@@ -1,5 +1,8 @@
 """What the cores that answer with logits have in common."""
 
+import functools
+from typing import Any
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -21,4 +24,22 @@ class ToLogits(hk.RNNCore):
   def _clip(self, x: jax.Array) -> jax.Array:
     if self._clip_value is None:
       return x
-    return jnp.clip(x, -self._clip_value, self._clip_value)
+    return _clip(x, self._clip_value)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _clip(x: jax.Array, bound: float) -> jax.Array:
+  """Clips as TensorFlow does, whose gradient goes through on the bounds, too.
+
+  That of `jnp.clip` keeps four arrays, this one a mask.
+  """
+  return jnp.clip(x, -bound, bound)
+
+
+def _clip_forward(bound: float, primals: Any, tangents: Any) -> Any:
+  (x,), (tangent,) = primals, tangents
+  # What is not a number is not beyond, and must not be lost.
+  return _clip(x, bound), jnp.where(jnp.abs(x) > bound, 0, tangent)
+
+
+_clip.defjvp(_clip_forward)

@@ -107,7 +107,7 @@ def make_ours(cell: Cell, optimiser: OptimiserConfig) -> Step:
   """Returns our step of training, as `scripts.train` does it."""
   state = training.init_state(cell.config, optimiser, NUM_BITS, seed=0)
   update = training.make_update(cell.config, optimiser, losses.bits)
-  batch = costs.random_batch(cell.num_steps, cell.batch_size)
+  batch = jax.device_put(costs.random_batch(cell.num_steps, cell.batch_size))
   steps = 0
 
   def step() -> float:
@@ -115,7 +115,7 @@ def make_ours(cell: Cell, optimiser: OptimiserConfig) -> Step:
     state, scores = update(state, batch, steps, cell.config.memory_size)
     steps += 1
     jax.block_until_ready(state)
-    return float(scores.loss)
+    return scores.loss.item()
 
   return step
 
@@ -124,13 +124,13 @@ def make_plain(cell: Cell, optimiser: OptimiserConfig) -> Step:
   """Returns the step of training of `scripts.plain`."""
   state = training.init_state(cell.config, optimiser, NUM_BITS, seed=0)
   update = plain.make_update(cell.config, optimiser)
-  batch = costs.random_batch(cell.num_steps, cell.batch_size)
+  batch = jax.device_put(costs.random_batch(cell.num_steps, cell.batch_size))
 
   def step() -> float:
     nonlocal state
     state, loss = update(state, batch)
     jax.block_until_ready(state)
-    return float(loss)
+    return loss.item()
 
   return step
 

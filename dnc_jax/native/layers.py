@@ -23,8 +23,12 @@ from typing import Any, NamedTuple
 import haiku as hk
 import jax
 import jax.numpy as jnp
+from jax import ad_checkpoint
 
 from dnc_jax import _linear
+
+# What `jax.checkpoint` knows answers by.
+ANSWERS = "dnc_jax_answers"
 
 # By name of the layer.
 Arrays = Mapping[str, jax.Array]
@@ -45,7 +49,9 @@ class Taps(NamedTuple):
   heard: Arrays
 
 
-def make_taps(layers: Mapping[str, hk.Linear], num_steps: int, batch_size: int) -> Taps:
+def make_taps(
+  layers: Mapping[str, hk.Linear], num_steps: int, batch_size: int
+) -> Taps:
   """Returns taps that give layers' parameters their gradients."""
   answers, heard = {}, {}
   for name, layer in layers.items():
@@ -92,7 +98,8 @@ def answer(
     tap: Of this step, of `Taps.answers`. Shape ``[B, O]``.
   """
   weights, bias = parameters
-  return _linear.add_bias(_product(inputs, weights, tap), bias)
+  outputs = _linear.add_bias(_product(inputs, weights, tap), bias)
+  return ad_checkpoint.checkpoint_name(outputs, ANSWERS)
 
 
 @jax.custom_vjp

@@ -8,6 +8,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import ad_checkpoint
 
 from dnc_jax import _interface, _linear
 from dnc_jax.access import AccessState, MemoryAccess
@@ -24,6 +25,9 @@ _MOST_NUMBERS_KEPT = 2**22
 
 # Otherwise, every so many-th has.
 _SPACING = 4
+
+# What `jax.checkpoint` knows the words by.
+_WORDS_READ = "dnc_jax_words_read"
 
 _Core = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -93,9 +97,20 @@ def native_unroll(
     reel.layers.clear()
   taps = layers.make_taps(reel.layers, num_steps, len(before.usage))
 
+  # Of a step is kept what layers answered and which words were read; what lies
+  # between is computed again, which costs less than to keep it.
+  step = hk.remat(
+    functools.partial(reel.step, core),
+    policy=jax.checkpoint_policies.save_only_these_names(
+      layers.ANSWERS, _WORDS_READ
+    ),
+    # A scan's body is not merged with its backward pass: nothing is lost.
+    prevent_cse=False,
+  )
+
   def body(carry: Any, x: Any) -> tuple[Any, Any]:
     tape, state = carry
-    outputs, state, tape = reel.step(core, tape, x, state)
+    outputs, state, tape = step(tape, x, state)
     return (tape, state), outputs
 
   tape = tapes.start(options, num_steps, *_divide(before))
@@ -232,7 +247,8 @@ class _Reel:
       self._heard[f"{name} {len(self._called)}"] = args[0]
       return call(*args)
     if name not in self._taps:
-      return _linear.layer(call, args, kwargs, context)
+      outputs = _linear.layer(call, args, kwargs, context)
+      return ad_checkpoint.checkpoint_name(outputs, layers.ANSWERS)
     self._heard[name] = jax.lax.stop_gradient(args[0])
     parameters = jax.lax.stop_gradient(_linear.parameters(module))
     return layers.answer(args[0], parameters, self._taps[name])
@@ -255,7 +271,7 @@ class _Reel:
       return words, prev_state
     done: Any = tapes.step(self.options, said, self._tape)
     words, self._tape = done
-    return words, prev_state
+    return ad_checkpoint.checkpoint_name(words, _WORDS_READ), prev_state
 
 
 def _options(module: MemoryAccess, num_heard: int) -> Options:
