@@ -72,7 +72,7 @@ def of_inputs(weights: jax.Array, gradient: jax.Array) -> jax.Array:
     return gradient @ weights.T
 
   if weights.size < _FEWEST_WEIGHTS:
-    return plain(weights, gradient)
+    return gradient @ jax.lax.optimization_barrier(weights.T)
   return jax.lax.platform_dependent(
     weights, gradient, cpu=_turned, default=plain
   )

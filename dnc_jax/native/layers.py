@@ -5,20 +5,18 @@ They are sums over the steps of a sequence:
     ∂W = Σₜ xₜᵀ ∂yₜ    ∂b = Σₜ ∂yₜ
 
 The backward pass of a scan adds them up step by step: for each a small product,
-and a way through all weights to add it. Here a step hands out what a layer
-heard, x, and what its answer is found to be worth, ∂y, and after the scan one
-product over all steps does the rest: fewer operations, and larger ones.
-
-∂y is the gradient of a tap: zeros that are, on paper, added to what a layer
-says. What was heard comes to its place as a tape does, in place of a gradient:
-that of zeros that nothing reads.
+and a way through all weights to add it. Here a step writes down what a layer
+heard, x, and its gradient what the answer is found to be worth, ∂y, and after
+the scan one product over all steps does the rest: fewer operations, and larger
+ones. They write as kernels do on a `Tape`, where it lies and in place of its
+gradient; so nothing is stacked, for which JAX would first write zeros.
 
 Shapes: T steps, B sequences, I inputs of a layer, O outputs.
 """
 
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import haiku as hk
 import jax
@@ -26,95 +24,117 @@ import jax.numpy as jnp
 from jax import ad_checkpoint
 
 from dnc_jax import _linear
+from dnc_jax.native import library
 
 # What `jax.checkpoint` knows answers by.
 ANSWERS = "dnc_jax_answers"
 
-# By name of the layer.
-Arrays = Mapping[str, jax.Array]
 
-_Shape = tuple[int, int]
-
-
-class Taps(NamedTuple):
-  """What gathers gradients of layers, by their names.
+class Parameters(NamedTuple):
+  """A layer's parameters.
 
   Attributes:
-    answers: Zeros, whose gradient is that of the answers. ``[T, B, O]`` each.
-    heard: Zeros, in place of whose gradient is what was heard. ``[T, B, I]``
-      each.
+    weights: Shape ``[I, O]``.
+    bias: Shape ``[O]``; None without.
   """
 
-  answers: Arrays
-  heard: Arrays
+  weights: jax.Array
+  bias: jax.Array | None
 
 
-def make_taps(
+class Notes(NamedTuple):
+  """What is written down of a layer's steps.
+
+  Attributes:
+    heard: Its inputs. Shape ``[T, B, I]``.
+    of_answers: Gradients of its outputs. Shape ``[T, B, O]``.
+  """
+
+  heard: jax.Array
+  of_answers: jax.Array
+
+
+def begin(
   layers: Mapping[str, hk.Linear], num_steps: int, batch_size: int
-) -> Taps:
-  """Returns taps that give layers' parameters their gradients."""
-  answers, heard = {}, {}
-  for name, layer in layers.items():
-    answers[name], heard[name] = _make_tap(
-      (num_steps, batch_size), *_linear.parameters(layer)
-    )
-  return Taps(answers, heard)
+) -> dict[str, Notes]:
+  """Returns room for notes of each layer, which give it its gradients."""
+  return {
+    name: _begin((num_steps, batch_size), parameters(layer))
+    for name, layer in layers.items()
+  }
+
+
+def parameters(layer: hk.Linear) -> Parameters:
+  """Returns a layer's parameters."""
+  return Parameters(*_linear.parameters(layer))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _make_tap(
-  shape: _Shape, weights: jax.Array, bias: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-  del bias
-  num_inputs, num_outputs = weights.shape
-  return jnp.zeros([*shape, num_outputs]), jnp.zeros([*shape, num_inputs])
+def _begin(shape: tuple[int, int], own: Parameters) -> Notes:
+  num_inputs, num_outputs = own.weights.shape
+  return Notes(
+    *library.room(
+      jax.ShapeDtypeStruct((*shape, num_inputs), jnp.float32),
+      jax.ShapeDtypeStruct((*shape, num_outputs), jnp.float32),
+    )
+  )
 
 
-def _tap_backward(
-  shape: _Shape, has_bias: Any, of: tuple[jax.Array, jax.Array]
-) -> tuple[jax.Array, jax.Array | None]:
+def _begin_forward(
+  shape: tuple[int, int], own: Parameters
+) -> tuple[Notes, jax.Array | None]:
+  return _begin(shape, own), own.bias
+
+
+def _begin_backward(
+  shape: tuple[int, int], bias: jax.Array | None, notes: Notes
+) -> tuple[Parameters]:
   del shape
-  of_answers, heard = (x.reshape(-1, x.shape[-1]) for x in of)
-  of_bias = None if has_bias is None else of_answers.sum(axis=0)
-  return _linear.of_weights(heard, of_answers), of_bias
+  heard, of_answers = (x.reshape(-1, x.shape[-1]) for x in notes)
+  of_bias = None if bias is None else of_answers.sum(axis=0)
+  return (Parameters(_linear.of_weights(heard, of_answers), of_bias),)
 
 
-_make_tap.defvjp(
-  lambda shape, weights, bias: (_make_tap(shape, weights, bias), bias),
-  _tap_backward,
-)
+_begin.defvjp(_begin_forward, _begin_backward)
 
 
 def answer(
-  inputs: jax.Array,
-  parameters: tuple[jax.Array, jax.Array | None],
-  tap: jax.Array,
-) -> jax.Array:
-  """Returns what a layer says, whose parameters get no gradient but its tap.
+  inputs: jax.Array, own: Parameters, notes: Notes, index: jax.Array
+) -> tuple[jax.Array, Notes]:
+  """Returns what a layer says, whose parameters get no gradient but by notes.
 
   Args:
     inputs: Shape ``[B, I]``.
-    parameters: Weights ``[I, O]``, and the bias if there is one.
-    tap: Of this step, of `Taps.answers`. Shape ``[B, O]``.
+    own: Its parameters.
+    notes: What is written down so far.
+    index: The step's, from 0. Shape ``[]``, int32.
   """
-  weights, bias = parameters
-  outputs = _linear.add_bias(_product(inputs, weights, tap), bias)
-  return ad_checkpoint.checkpoint_name(outputs, ANSWERS)
+  outputs, notes = _answer(inputs, own, notes, index)
+  return ad_checkpoint.checkpoint_name(outputs, ANSWERS), notes
 
 
 @jax.custom_vjp
-def _product(
-  inputs: jax.Array, weights: jax.Array, tap: jax.Array
-) -> jax.Array:
-  del tap
-  return _linear.forward(inputs, weights)
+def _answer(
+  inputs: jax.Array, own: Parameters, notes: Notes, index: jax.Array
+) -> tuple[jax.Array, Notes]:
+  outputs = _linear.add_bias(_linear.forward(inputs, own.weights), own.bias)
+  return outputs, notes._replace(heard=notes.heard.at[index].set(inputs))
 
 
-_product.defvjp(
-  lambda inputs, weights, tap: (_product(inputs, weights, tap), weights),
-  lambda weights, gradient: (
-    _linear.of_inputs(weights, gradient),
-    None,
-    gradient,
+def _answer_backward(
+  kept: tuple[Parameters, jax.Array], of: tuple[jax.Array, Notes]
+) -> tuple[jax.Array, None, Notes, None]:
+  own, index = kept
+  gradient, notes = of
+  of_answers = notes.of_answers.at[index].set(gradient)
+  of_inputs = _linear.of_inputs(own.weights, gradient)
+  return of_inputs, None, notes._replace(of_answers=of_answers), None
+
+
+_answer.defvjp(
+  lambda inputs, own, notes, index: (
+    _answer(inputs, own, notes, index),
+    (own, index),
   ),
+  _answer_backward,
 )

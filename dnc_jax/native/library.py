@@ -30,6 +30,7 @@ _FLAGS = (
 )
 _X86_FLAGS = ("-mprefer-vector-width=512",)
 _TARGETS = {
+  "dnc_jax_room": "DncJaxRoom",
   "dnc_jax_open": "DncJaxOpen",
   "dnc_jax_forward": "DncJaxForward",
   "dnc_jax_backward": "DncJaxBackward",
@@ -146,3 +147,13 @@ def register() -> None:
     jax.ffi.register_ffi_target(
       name, jax.ffi.pycapsule(getattr(library, symbol)), platform="cpu"
     )
+
+
+def room(*shapes: jax.ShapeDtypeStruct) -> list[jax.Array]:
+  """Returns arrays of any contents, to be written.
+
+  Raises:
+    ValueError: As `build`.
+  """
+  register()
+  return list(jax.ffi.ffi_call("dnc_jax_room", shapes)())

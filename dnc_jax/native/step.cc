@@ -199,6 +199,16 @@ void AskForLargePages(float* start, int64_t size) {
 #endif
 }
 
+// Gives room, and writes nothing.
+ffi::Error GiveRoom(ffi::RemainingRets rooms) {
+  for (size_t i = 0; i < rooms.size(); ++i) {
+    auto room = rooms.get<Numbers>(i);
+    if (room.has_error()) return room.error();
+    AskForLargePages((*room)->typed_data(), (*room)->element_count());
+  }
+  return ffi::Error::Success();
+}
+
 // Writes what is before the first step as what is now, and leaves the rest
 // alone.
 ffi::Error Open(Numbers memory, Numbers link, Numbers carried, Written memories,
@@ -252,6 +262,9 @@ auto Bind() {
 }
 
 }  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(DncJaxRoom, GiveRoom,
+                              ffi::Ffi::Bind().RemainingRets());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(DncJaxOpen, Open,
                               ffi::Ffi::Bind()

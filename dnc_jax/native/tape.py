@@ -220,40 +220,34 @@ step.defvjp(_step_forward, _step_backward)
 
 @jax.custom_vjp
 def finish(
-  rest: Any, tape: Tape, heard: Any, taps: Any
+  rest: Any, tape: Tape, notes: Any
 ) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
   """Returns what is after the last step, and hands the tape to its gradient.
 
   Args:
     rest: All outputs and states that a gradient can come through.
     tape: After the last step.
-    heard: What is handed to the gradient of ``taps``, in its place.
-    taps: Arrays as those of ``heard``.
+    notes: Arrays that are handed to their gradient as the tape is.
 
   Returns:
     ``rest``, and the memory, the links and all else of the state.
   """
-  del heard, taps
+  del notes
   return rest, tape.memories[-1], tape.links[-1], tape.carried
 
 
-def _finish_backward(
-  kept: tuple[Tape, Any], of: Any
-) -> tuple[Any, Tape, None, Any]:
-  tape, heard = kept
+def _finish_backward(kept: tuple[Tape, Any], of: Any) -> tuple[Any, Tape, Any]:
+  tape, notes = kept
   of_rest, of_memory, of_link, of_carried = of
   of_tape = tape._replace(
     memories=tape.memories.at[-1].set(of_memory),
     links=tape.links.at[-1].set(of_link),
     carried=of_carried,
   )
-  return of_rest, of_tape, None, heard
+  return of_rest, of_tape, notes
 
 
 finish.defvjp(
-  lambda rest, tape, heard, taps: (
-    finish(rest, tape, heard, taps),
-    (tape, heard),
-  ),
+  lambda rest, tape, notes: (finish(rest, tape, notes), (tape, notes)),
   _finish_backward,
 )

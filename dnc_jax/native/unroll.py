@@ -95,8 +95,6 @@ def native_unroll(
   )
   if not keep:
     reel.layers.clear()
-  taps = layers.make_taps(reel.layers, num_steps, len(before.usage))
-
   # Of a step is kept what layers answered and which words were read; what lies
   # between is computed again, which costs less than to keep it.
   step = hk.remat(
@@ -109,15 +107,15 @@ def native_unroll(
   )
 
   def body(carry: Any, x: Any) -> tuple[Any, Any]:
-    tape, state = carry
-    outputs, state, tape = step(tape, x, state)
-    return (tape, state), outputs
+    outputs, *carry = step(*carry, *x)
+    return tuple(carry), outputs
 
   tape = tapes.start(options, num_steps, *_divide(before))
-  (tape, state), (outputs, heard) = hk.scan(
-    body, (tape, start), (inputs, taps.answers)
+  notes = layers.begin(reel.layers, num_steps, len(before.usage))
+  (tape, notes, state), outputs = hk.scan(
+    body, (tape, notes, start), (jnp.arange(num_steps), inputs)
   )
-  finished: Any = tapes.finish((outputs, state), tape, heard, taps.heard)
+  finished: Any = tapes.finish((outputs, state), tape, notes)
   (outputs, state), *divided = finished
   leaves = jax.tree.leaves(state, is_leaf=_is_memory)
   leaves[places[0]] = _join(before, *divided)
@@ -169,18 +167,19 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 
 class _Reel:
-  """Does a core's steps, its memory's on a tape and its layers' with taps."""
+  """Does a core's steps, its memory's on a tape, its layers' with notes."""
 
   def __init__(self):
     self.options: Options | None = None
     # Those that a step calls once, by name.
     self.layers: dict[str, hk.Linear] = {}
     self._tape: Any = None
-    self._taps: layers.Arrays = {}
-    self._heard: dict[str, jax.Array] = {}
+    self._index: Any = None
+    self._notes: dict[str, layers.Notes] = {}
     self._memory: Any = None
     self._asked: list[Options] = []
-    self._called: list[hk.Linear] = []
+    # Layers, and what they heard.
+    self._called: list[tuple[hk.Linear, jax.Array]] = []
 
   def ask(self, core: _Core, inputs: Any, state: Any) -> Options:
     """Returns what kind of memory it is, by tracing a step, and finds layers.
@@ -191,43 +190,52 @@ class _Reel:
     # With keys of its own, so that the steps to come draw what they would.
     with hk.with_rng(jax.random.key(0)):
       try:
-        hk.eval_shape(functools.partial(self._run, core), inputs, state)
+        heard = functools.partial(self._hear, core)
+        hk.eval_shape(heard, inputs, state)
       except jax.errors.UnexpectedTracerError:
-        # A layer is in a transformation of its own.
-        self._asked, self._called, self._heard = [], [], {}
-        hk.eval_shape(lambda *args: self._run(core, *args)[1], inputs, state)
+        # A layer is in a transformation of its own, and gets no notes.
+        self._asked = []
+        hk.eval_shape(functools.partial(self._run, core), inputs, state)
         self._called = []
     if len(self._asked) != 1:
       raise ValueError(
         "native kernels need a core that calls one MemoryAccess once a step, "
         f"got {len(self._asked)} calls. Leave the kernels to XLA."
       )
-    names = [layer.module_name for layer in self._called]
+    names = [layer.module_name for layer, _ in self._called]
     self.layers = {
       layer.module_name: layer
-      for layer in self._called
+      for layer, _ in self._called
       if names.count(layer.module_name) == 1
     }
     return self._asked[0]
 
+  def _hear(self, core: _Core, inputs: Any, state: Any) -> Any:
+    """Does a step, and returns what layers heard."""
+    self._run(core, inputs, state)
+    return [heard for _, heard in self._called]
+
   def step(
-    self, core: _Core, tape: Tape, inputs: Any, state: Any
-  ) -> tuple[Any, Any, Tape]:
-    """Does a step, and returns outputs and what was heard, state and tape."""
-    self._tape = tape
-    inputs, self._taps = inputs
+    self,
+    core: _Core,
+    tape: Tape,
+    notes: dict[str, layers.Notes],
+    state: Any,
+    index: jax.Array,
+    inputs: Any,
+  ) -> tuple[Any, Tape, dict[str, layers.Notes], Any]:
+    """Does a step, and returns outputs, tape, notes and state."""
+    self._tape, self._notes, self._index = tape, dict(notes), index
     outputs, state = self._run(core, inputs, state)
-    tape, self._tape = self._tape, None
-    return outputs, state, tape
+    tape, notes = self._tape, self._notes
+    self._tape, self._notes, self._index = None, {}, None
+    return outputs, tape, notes, state
 
   def _run(self, core: _Core, inputs: Any, state: Any) -> tuple[Any, Any]:
     leaves = jax.tree.leaves(state, is_leaf=_is_memory)
     self._memory = next(x for x in leaves if _is_memory(x)).memory
-    self._heard = {}
     with hk.intercept_methods(self._intercept):
-      outputs, state = core(inputs, state)
-    heard, self._heard = self._heard, {}
-    return (outputs, heard), state
+      return core(inputs, state)
 
   def _intercept(
     self,
@@ -241,17 +249,18 @@ class _Reel:
       return self._access(module, *args, **kwargs)
     if not _linear.is_plain(args, kwargs, context):
       return call(*args, **kwargs)
-    name = module.module_name
     if self.options is None:
-      self._called.append(module)
-      self._heard[f"{name} {len(self._called)}"] = args[0]
+      self._called.append((module, args[0]))
       return call(*args)
-    if name not in self._taps:
+    name = module.module_name
+    if name not in self._notes:
       outputs = _linear.layer(call, args, kwargs, context)
       return ad_checkpoint.checkpoint_name(outputs, layers.ANSWERS)
-    self._heard[name] = jax.lax.stop_gradient(args[0])
-    parameters = jax.lax.stop_gradient(_linear.parameters(module))
-    return layers.answer(args[0], parameters, self._taps[name])
+    own = jax.lax.stop_gradient(layers.parameters(module))
+    outputs, self._notes[name] = layers.answer(
+      args[0], own, self._notes[name], self._index
+    )
+    return outputs
 
   def _access(
     self, module: MemoryAccess, inputs: jax.Array, prev_state: AccessState
