@@ -113,12 +113,17 @@ def answer(
   return ad_checkpoint.checkpoint_name(outputs, ANSWERS), notes
 
 
+def _write(notes: jax.Array, own: jax.Array, index: jax.Array) -> jax.Array:
+  # Without the tests of bounds that ``at`` has.
+  return jax.lax.dynamic_update_index_in_dim(notes, own, index, 0)
+
+
 @jax.custom_vjp
 def _answer(
   inputs: jax.Array, own: Parameters, notes: Notes, index: jax.Array
 ) -> tuple[jax.Array, Notes]:
   outputs = _linear.add_bias(_linear.forward(inputs, own.weights), own.bias)
-  return outputs, notes._replace(heard=notes.heard.at[index].set(inputs))
+  return outputs, notes._replace(heard=_write(notes.heard, inputs, index))
 
 
 def _answer_backward(
@@ -126,7 +131,7 @@ def _answer_backward(
 ) -> tuple[jax.Array, None, Notes, None]:
   own, index = kept
   gradient, notes = of
-  of_answers = notes.of_answers.at[index].set(gradient)
+  of_answers = _write(notes.of_answers, gradient, index)
   of_inputs = _linear.of_inputs(own.weights, gradient)
   return of_inputs, None, notes._replace(of_answers=of_answers), None
 
