@@ -27,15 +27,14 @@ inline void ActivateBackward(const Memory& m, float* __restrict of_said,
       of_said[i] = start[i] * (of_start[i] - mean);
     }
   }
-  // The gradient of softplus is the sigmoid: 1 - exp(-softplus).
   const float added = m.oneplus ? 1.0f : 0.0f;
   for (int64_t h = 0; h < m.writes; ++h) {
     const int64_t i = own.write_strengths - start + h;
-    of_said[i] = of_start[i] * -std::expm1(added - start[i]);
+    of_said[i] = of_start[i] * OfSoftplus(start[i] - added);
   }
   for (int64_t r = 0; r < m.reads; ++r) {
     const int64_t i = own.read_strengths - start + r;
-    of_said[i] = of_start[i] * -std::expm1(added - start[i]);
+    of_said[i] = of_start[i] * OfSoftplus(start[i] - added);
   }
   const float range = 1.0f - m.mask_floor;
   for (int64_t i = own.write_masks - start; i < own.end - start; ++i) {

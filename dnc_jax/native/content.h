@@ -25,16 +25,15 @@ struct Keys {
         squared_masks(room.Take(count * m.word_size)),
         squares(room.Take(count)),
         count(count) {
-    Fill(squared_masks, m.word_size, 1.0f);
+    const int64_t W = m.word_size;
+    Fill(squared_masks, W, 1.0f);
+    Copy(effective, keys, count * W);
+    for (int64_t i = 0; i < count * W && m.masked; ++i) {
+      squared_masks[i] = masks[i] * masks[i];
+      effective[i] = keys[i] * squared_masks[i];
+    }
     for (int64_t h = 0; h < count; ++h) {
-      float total = 0.0f;
-      for (int64_t w = 0; w < m.word_size; ++w) {
-        const int64_t i = h * m.word_size + w;
-        if (m.masked) squared_masks[i] = masks[i] * masks[i];
-        effective[i] = m.masked ? keys[i] * squared_masks[i] : keys[i];
-        total += keys[i] * effective[i];
-      }
-      squares[h] = total;
+      squares[h] = Dot(keys + h * W, effective + h * W, W);
     }
   }
 
@@ -106,6 +105,7 @@ inline void Content(float* __restrict weights, const float* __restrict dots,
                     const float* __restrict squares, float key_square,
                     float strength, int64_t size) {
   const float key_norm = std::sqrt(key_square + kEpsilon);
+#pragma GCC ivdep
   for (int64_t i = 0; i < size; ++i) {
     const float norm = std::sqrt(squares[i] + kEpsilon);
     weights[i] = strength * (dots[i] / (key_norm * norm + kEpsilon));

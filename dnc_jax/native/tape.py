@@ -5,8 +5,8 @@ before every so many steps, and what a step's gradient needs. Kernels write it
 where it lies, step after step. The gradient of the tape is the tape itself:
 `finish` hands it to the backward pass in that place, and each step's gradient
 reads there what the step kept, and leaves the gradient of the state where that
-was. So nothing is copied that JAX would stack or carry, and no zeros are made to
-be written over.
+was. So nothing is copied that JAX would stack or carry, and no zeros are made
+to be written over.
 
 Shapes: B sequences in the batch, N slots, W numbers in a slot, R read heads, H
 write heads, I numbers in the interface, S memories and T steps on the tape, C
@@ -133,16 +133,17 @@ def start(
   def room(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
-  results = Tape(
-    memories=room(num_states, *memory.shape),
-    links=room(num_states, *link.shape),
-    carried=room(*carried.shape),
-    heard=room(num_kept, batch_size, -(-options.num_heard // _LINE) * _LINE),
-    kept=room(num_kept, batch_size, options.num_rows, num_slots),
-    clock=room(1),
+  num_heard = -(-options.num_heard // _LINE) * _LINE
+  results = (
+    room(num_states, *memory.shape),
+    room(num_states, *link.shape),
+    room(*carried.shape),
+    room(num_kept, batch_size, num_heard),
+    room(num_kept, batch_size, options.num_rows, num_slots),
+    room(1),
   )
   library.register()
-  call = jax.ffi.ffi_call("dnc_jax_open", tuple(results))
+  call = jax.ffi.ffi_call("dnc_jax_open", results)
   return Tape(*call(memory, link, carried))
 
 

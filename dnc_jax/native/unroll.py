@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import ad_checkpoint
+from jax.extend import core as jax_core
 
 from dnc_jax import _interface, _linear
 from dnc_jax.access import AccessState, MemoryAccess
@@ -18,12 +19,8 @@ from dnc_jax.native import layers, library
 from dnc_jax.native import tape as tapes
 from dnc_jax.native.tape import Options, Tape
 
-# Numbers in the memories and links of all steps and sequences, up to which each
-# has a place of its own on the tape: they are in caches. What it buys to
-# compute some of more again is in docs/performance.md.
-_MOST_NUMBERS_KEPT = 2**22
-
-# Otherwise, every so many-th has.
+# Memory and links are kept before every so many-th step; a step's gradient
+# computes those of its own again. What it buys is in docs/performance.md.
 _SPACING = 4
 
 # What `jax.checkpoint` knows the words by.
@@ -85,14 +82,14 @@ def native_unroll(
       f"native kernels need a float32 memory, got {before.memory.dtype}. Leave "
       "the kernels to XLA."
     )
-  leaves[places[0]] = jax.tree.map(lambda x: jnp.zeros([0]), before)
+  # All of it is on the tape.
+  leaves[places[0]] = jax.tree.map(lambda x: x[:0], before)
   reel = _Reel()
   start = tree.unflatten(leaves)
   num_steps = len(jax.tree.leaves(inputs)[0])
   options = reel.ask(core, jax.tree.map(lambda x: x[0], inputs), state)
-  reel.options = options = options._replace(
-    spacing=_spacing(before, num_steps) if keep else 0
-  )
+  options = options._replace(spacing=_SPACING if keep else 0)
+  reel.options = options
   if not keep:
     reel.layers.clear()
   # Of a step is kept what layers answered and which words were read; what lies
@@ -171,15 +168,17 @@ class _Reel:
 
   def __init__(self):
     self.options: Options | None = None
-    # Those that a step calls once, by name.
+    # Those that a step calls once, by name, in no transformation of its own:
+    # from there nothing can be noted.
     self.layers: dict[str, hk.Linear] = {}
     self._tape: Any = None
     self._index: Any = None
     self._notes: dict[str, layers.Notes] = {}
     self._memory: Any = None
     self._asked: list[Options] = []
-    # Layers, and what they heard.
-    self._called: list[tuple[hk.Linear, jax.Array]] = []
+    self._trace: Any = None
+    # Layers, and whether they were called in the step's own trace.
+    self._called: list[tuple[hk.Linear, bool]] = []
 
   def ask(self, core: _Core, inputs: Any, state: Any) -> Options:
     """Returns what kind of memory it is, by tracing a step, and finds layers.
@@ -189,14 +188,7 @@ class _Reel:
     """
     # With keys of its own, so that the steps to come draw what they would.
     with hk.with_rng(jax.random.key(0)):
-      try:
-        heard = functools.partial(self._hear, core)
-        hk.eval_shape(heard, inputs, state)
-      except jax.errors.UnexpectedTracerError:
-        # A layer is in a transformation of its own, and gets no notes.
-        self._asked = []
-        hk.eval_shape(functools.partial(self._run, core), inputs, state)
-        self._called = []
+      hk.eval_shape(functools.partial(self._run, core), inputs, state)
     if len(self._asked) != 1:
       raise ValueError(
         "native kernels need a core that calls one MemoryAccess once a step, "
@@ -205,15 +197,10 @@ class _Reel:
     names = [layer.module_name for layer, _ in self._called]
     self.layers = {
       layer.module_name: layer
-      for layer, _ in self._called
-      if names.count(layer.module_name) == 1
+      for layer, is_outermost in self._called
+      if is_outermost and names.count(layer.module_name) == 1
     }
     return self._asked[0]
-
-  def _hear(self, core: _Core, inputs: Any, state: Any) -> Any:
-    """Does a step, and returns what layers heard."""
-    self._run(core, inputs, state)
-    return [heard for _, heard in self._called]
 
   def step(
     self,
@@ -234,6 +221,7 @@ class _Reel:
   def _run(self, core: _Core, inputs: Any, state: Any) -> tuple[Any, Any]:
     leaves = jax.tree.leaves(state, is_leaf=_is_memory)
     self._memory = next(x for x in leaves if _is_memory(x)).memory
+    self._trace = _trace()
     with hk.intercept_methods(self._intercept):
       return core(inputs, state)
 
@@ -249,14 +237,14 @@ class _Reel:
       return self._access(module, *args, **kwargs)
     if not _linear.is_plain(args, kwargs, context):
       return call(*args, **kwargs)
+    layer, name = cast(hk.Linear, module), module.module_name
     if self.options is None:
-      self._called.append((module, args[0]))
+      self._called.append((layer, _trace() == self._trace))
       return call(*args)
-    name = module.module_name
     if name not in self._notes:
       outputs = _linear.layer(call, args, kwargs, context)
       return ad_checkpoint.checkpoint_name(outputs, layers.ANSWERS)
-    own = jax.lax.stop_gradient(layers.parameters(module))
+    own = jax.lax.stop_gradient(layers.parameters(layer))
     outputs, self._notes[name] = layers.answer(
       args[0], own, self._notes[name], self._index
     )
@@ -310,12 +298,9 @@ def _options(module: MemoryAccess, num_heard: int) -> Options:
   )
 
 
-def _spacing(memory: AccessState, num_steps: int) -> int:
-  """Returns how far apart the steps are whose states before are kept."""
-  numbers = memory.memory.size
-  if isinstance(memory.linkage, TemporalLinkageState):
-    numbers += memory.linkage.link.size
-  return 1 if num_steps * numbers <= _MOST_NUMBERS_KEPT else _SPACING
+def _trace() -> Any:
+  """Returns what tells whether JAX transforms the same function as before."""
+  return jax_core.get_opaque_trace_state(convention="haiku")
 
 
 def _is_memory(x: Any) -> bool:

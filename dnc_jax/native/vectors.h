@@ -134,37 +134,68 @@ inline void Sums(const Total* totals, Give give) {
   }
 }
 
+inline Whole ToWhole(Vector x) { return __builtin_convertvector(x, Whole); }
+inline int32_t ToWhole(float x) { return static_cast<int32_t>(x); }
+inline Vector ToReal(Whole x) { return __builtin_convertvector(x, Vector); }
+inline float ToReal(int32_t x) { return static_cast<float>(x); }
+
 // exp(x) = 2^k exp(r), k = round(x / log 2), with the polynomial of Cephes'
 // expf. What is not a number stays so, past the bounds as well.
-inline float Exp(float x) {
-  const float bounded = std::min(std::max(x, -87.0f), 88.0f);
-  const float k = std::floor(bounded * 1.44269504088896341f + 0.5f);
-  const float r = bounded - k * 0.693359375f + k * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
+template <typename V>
+inline V Exp(V x) {
+  const V least = V() - 87.0f, most = V() + 88.0f;
+  V bounded = x < least ? least : x;
+  bounded = bounded > most ? most : bounded;
+  // Above 0, to round is to cut off.
+  const auto whole = ToWhole(bounded * 1.44269504088896341f + 128.5f) - 128;
+  const V k = ToReal(whole);
+  const V r = bounded - k * 0.693359375f + k * 2.12194440e-4f;
+  V p = V() + 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  const int32_t bits = (static_cast<int32_t>(k) + 127) << 23;
-  float power;
+  const auto bits = (whole + 127) << 23;
+  V power;
   std::memcpy(&power, &bits, sizeof(power));
   return p * power;
 }
 
 inline float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
 
+// max(x, 0) + log(1 + e), e = exp(-|x|), by the series of the logarithm, 2
+// artanh(e / (2 + e)).
 inline float Softplus(float x) {
-  return std::max(x, 0.0f) + std::log1p(std::exp(-std::abs(x)));
+  const float e = Exp(-std::abs(x)), z = e / (2.0f + e), square = z * z;
+  float p = 1.0f / 15;
+  for (int n = 13; n > 0; n -= 2) p = p * square + 1.0f / n;
+  return std::max(x, 0.0f) + 2.0f * z * p;
+}
+
+// The gradient of softplus, given what it is: 1 - exp(-y).
+inline float OfSoftplus(float y) {
+  if (y > 0.5f) return 1.0f - Exp(-y);
+  float p = 1.0f;
+  for (int n = 8; n > 1; --n) p = 1.0f - p * y / n;
+  return p * y;
 }
 
 inline void Fill(float* out, int64_t size, float value) {
-  for (int64_t i = 0; i < size; ++i) out[i] = value;
+  Across(size, [&](auto lanes, int64_t i) { Store(out + i, lanes + value); });
 }
 
 inline void Copy(float* out, const float* x, int64_t size) {
-  std::memcpy(out, x, size * sizeof(float));
+  // Of a few numbers a call would take longer than it does.
+  constexpr int64_t kFew = 8 * kLanes;
+  if (size > kFew) {
+    std::memcpy(out, x, size * sizeof(float));
+    return;
+  }
+  Across(size, [&](auto lanes, int64_t i) {
+    Store(out + i, Load<decltype(lanes)>(x + i));
+  });
 }
 
 inline float Dot(const float* x, const float* y, int64_t size) {
@@ -192,16 +223,19 @@ inline void TakeOff(float* from, float scale, const float* x, int64_t size) {
   });
 }
 
-inline void Softmax(float* __restrict scores, int64_t size) {
+inline void Softmax(float* scores, int64_t size) {
   float most = scores[0];
   for (int64_t i = 1; i < size; ++i) most = std::max(most, scores[i]);
-  float total = 0.0f;
-  for (int64_t i = 0; i < size; ++i) {
-    scores[i] = Exp(scores[i] - most);
-    total += scores[i];
-  }
-  const float scale = 1.0f / total;
-  for (int64_t i = 0; i < size; ++i) scores[i] *= scale;
+  Total total;
+  Across(size, [&](auto lanes, int64_t i) {
+    const auto x = Exp(Load<decltype(lanes)>(scores + i) - most);
+    Store(scores + i, x);
+    total += x;
+  });
+  const float scale = 1.0f / total.Sum();
+  Across(size, [&](auto lanes, int64_t i) {
+    Store(scores + i, scale * Load<decltype(lanes)>(scores + i));
+  });
 }
 
 }  // namespace dnc_jax
