@@ -24,11 +24,11 @@ class ToLogits(hk.RNNCore):
   def _clip(self, x: jax.Array) -> jax.Array:
     if self._clip_value is None:
       return x
-    return _clip(x, self._clip_value)
+    return clip(x, self._clip_value)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _clip(x: jax.Array, bound: float) -> jax.Array:
+def clip(x: jax.Array, bound: float) -> jax.Array:
   """Clips as TensorFlow does, whose gradient goes through on the bounds, too.
 
   That of `jnp.clip` keeps four arrays, this one a mask.
@@ -39,7 +39,7 @@ def _clip(x: jax.Array, bound: float) -> jax.Array:
 def _clip_forward(bound: float, primals: Any, tangents: Any) -> Any:
   (x,), (tangent,) = primals, tangents
   # What is not a number is not beyond, and must not be lost.
-  return _clip(x, bound), jnp.where(jnp.abs(x) > bound, 0, tangent)
+  return clip(x, bound), jnp.where(jnp.abs(x) > bound, 0, tangent)
 
 
-_clip.defjvp(_clip_forward)
+clip.defjvp(_clip_forward)
