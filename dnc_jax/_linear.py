@@ -11,7 +11,7 @@ Shapes: B sequences, I inputs of a layer, O outputs.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import haiku as hk
 import jax
@@ -133,7 +133,7 @@ def layer(
   """Does what a linear layer does, as `hk.intercept_methods` asks."""
   if not is_plain(args, kwargs, context):
     return call(*args, **kwargs)
-  weights, bias = parameters(context.module)
+  weights, bias = parameters(cast(hk.Linear, context.module))
   if weights.size < _FEWEST_WEIGHTS:
     return call(*args)
   return add_bias(product(args[0], weights), bias)

@@ -271,19 +271,22 @@ inline void Backward(const Memory& m, const Past& past, float* heard,
     const float* allocation = kept.allocation + h * N;
     const float* taken = offered + h * N;
     const float gate = own.allocation_gate[h], write = own.write_gate[h];
-    float of_gate = 0.0f, of_write = 0.0f, of_both = 0.0f;
-    for (int64_t i = 0; i < N; ++i) {
-      const float offer = allocation[i], of_where = of_written[h * N + i];
-      const float of_next = of_offered[i], free = 1.0f - taken[i];
-      of_write += of_where * (gate * offer + (1.0f - gate) * content[i]);
-      of_gate += of_where * write * (offer - content[i]);
-      of_content[i] = of_where * write * (1.0f - gate);
-      of_both += of_next * free * offer;
-      of_allocation[i] = (of_where + of_next * free) * gate * write;
-      of_offered[i] = of_next * (1.0f - gate * write * offer);
-    }
-    of.allocation_gate[h] = of_gate + of_both * write;
-    of.write_gate[h] = of_write + of_both * gate;
+    Total of_gate, of_write, of_both;
+    Across(N, [&](auto lanes, int64_t i) {
+      using V = decltype(lanes);
+      const V offer = Load<V>(allocation + i), found = Load<V>(content + i);
+      const V of_where = Load<V>(of_written + h * N + i);
+      const V of_next = Load<V>(of_offered + i);
+      const V of_free = of_next * (1.0f - Load<V>(taken + i));
+      of_write += of_where * (gate * offer + (1.0f - gate) * found);
+      of_gate += of_where * (offer - found);
+      of_both += of_free * offer;
+      Store(of_content + i, of_where * (write * (1.0f - gate)));
+      Store(of_allocation + i, (of_where + of_free) * (gate * write));
+      Store(of_offered + i, of_next * (1.0f - gate * write * offer));
+    });
+    of.allocation_gate[h] = write * (of_gate.Sum() + of_both.Sum());
+    of.write_gate[h] = of_write.Sum() + gate * of_both.Sum();
     AllocateBackward(of_offered, of_allocation, allocation, taken,
                      kept.left + h * N, kept.order + h * N, N);
     const int64_t norm = m.masked ? h * N : 0;
