@@ -32,6 +32,19 @@ class Twice(hk.RNNCore):
     return ()
 
 
+class Rows(hk.RNNCore):
+  """A layer that hears more rows than there are sequences."""
+
+  def __call__(self, inputs, prev_state):
+    rows = jnp.concatenate([inputs, -inputs])
+    first, second = jnp.split(hk.Linear(HIDDEN, name="rows")(rows), 2)
+    return jnp.tanh(first) * second, prev_state
+
+  def initial_state(self, batch_size):
+    del batch_size
+    return ()
+
+
 class Again(hk.RNNCore):
   """A layer in a transformation of its own."""
 
@@ -51,6 +64,7 @@ CONTROLLERS = {
   "feed_forward": lambda: controllers.FeedForward(HIDDEN, 2),
   "skip": lambda: controllers.Skip(hk.LSTM(HIDDEN), 3, 2),
   "twice": Twice,
+  "rows": Rows,
   "again": Again,
 }
 
@@ -101,6 +115,7 @@ class NativeLayersTest(parameterized.TestCase):
   @parameterized.parameters(
     ("lstm", {"lstm/linear", "access/interface", "output_linear"}),
     ("twice", {"twice/once", "access/interface", "output_linear"}),
+    ("rows", {"rows/rows", "access/interface", "output_linear"}),
     ("again", {"access/interface", "output_linear"}),
   )
   def test_layers_that_a_step_calls_once_have_notes(self, name, expected):

@@ -46,7 +46,8 @@ inline void ActivateBackward(const Memory& m, float* __restrict of_said,
 
 // The gradient of `Write`: that of the words over that of the words after it,
 // and adds the others, of one head after another.
-__attribute__((flatten)) inline void WriteBackward(const Memory& m, const Interface& own,
+DNC_JAX_FLATTEN
+inline void WriteBackward(const Memory& m, const Interface& own,
                           const Interface& of, const float* weights,
                           float* of_weights, const float* retention,
                           float* of_retention, const float* words,
@@ -238,8 +239,8 @@ inline void Backward(const Memory& m, const Past& past, float* heard,
       of_written[h * N + i] += of_last[i] - total;
     }
     for (int64_t i = 0; i < N; ++i) of_last[i] *= free;
-    const OfLinks of_links = {of_now.link + h * N * N, of_written + h * N, of_last,
-                              of_now.read_weights};
+    const OfLinks of_links = {of_now.link + h * N * N, of_written + h * N,
+                              of_last, of_now.read_weights};
     if (m.links == kDense) {
       FollowLinksBackward<true>(m, past, h, weights, last,
                                 kept.prev_read_weights, of_forward,
@@ -252,8 +253,8 @@ inline void Backward(const Memory& m, const Past& past, float* heard,
   }
 
   // What was written.
-  WriteBackward(m, own, of, kept.write_weights, of_written, retention, of_retention,
-                prev_words, of_now.memory);
+  WriteBackward(m, own, of, kept.write_weights, of_written, retention,
+                of_retention, prev_words, of_now.memory);
 
   // Where it was written.
   const Keys write_keys(m, own.write_keys, own.write_masks, H, room);
@@ -296,13 +297,15 @@ inline void Backward(const Memory& m, const Past& past, float* heard,
                     of_squares + norm, of_key_squares + h,
                     of.write_strengths + h);
   }
-  write_keys.CompareBackward(m, prev_words, of_dots, of_squares, of_key_squares,
-                             of_now.memory, of.write_keys, of.write_masks, room);
+  write_keys.CompareBackward(m, prev_words, of_dots, of_squares,
+                             of_key_squares, of_now.memory, of.write_keys,
+                             of.write_masks, room);
 
   // What was free.
   Add(of_offered, 1.0f, of_usage, N);
   UsageBackward(m, kept, own.free_gate, of_offered, of_retention, rows,
-                of_now.usage, of_now.write_weights, of.free_gate, of_now.read_weights);
+                of_now.usage, of_now.write_weights, of.free_gate,
+                of_now.read_weights);
   ActivateBackward(m, of_said, own, of);
 }
 

@@ -11,7 +11,8 @@ the scan one product over all steps does the rest: fewer operations, and larger
 ones. They write as kernels do on a `Tape`, where it lies and in place of its
 gradient; so nothing is stacked, for which JAX would first write zeros.
 
-Shapes: T steps, B sequences, I inputs of a layer, O outputs.
+Shapes: T steps, B sequences, or as many rows as a layer's inputs have, I inputs
+of a layer, O outputs.
 """
 
 import functools
@@ -54,19 +55,32 @@ class Notes(NamedTuple):
   of_answers: jax.Array
 
 
-def begin(
-  layers: Mapping[str, hk.Linear], num_steps: int, batch_size: int
-) -> dict[str, Notes]:
+class Layer(NamedTuple):
+  """A linear layer that a step calls.
+
+  Attributes:
+    name: Its module's.
+    module: Itself.
+    batch_size: B, rows of its inputs.
+    can_be_noted: Whether what it hears can be.
+  """
+
+  name: str
+  module: hk.Linear
+  batch_size: int
+  can_be_noted: bool
+
+  def parameters(self) -> Parameters:
+    """Returns its parameters."""
+    return Parameters(*_linear.parameters(self.module))
+
+
+def begin(layers: Mapping[str, Layer], num_steps: int) -> dict[str, Notes]:
   """Returns room for notes of each layer, which give it its gradients."""
   return {
-    name: _begin((num_steps, batch_size), parameters(layer))
+    name: _begin((num_steps, layer.batch_size), layer.parameters())
     for name, layer in layers.items()
   }
-
-
-def parameters(layer: hk.Linear) -> Parameters:
-  """Returns a layer's parameters."""
-  return Parameters(*_linear.parameters(layer))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

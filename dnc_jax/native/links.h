@@ -12,7 +12,8 @@ namespace dnc_jax {
 // L[i, j] = (1 - w[i] - w[j]) L[i, j] + w[i] p[j]. Of more heads than four the
 // others find the rows as they then are.
 template <int K, int Rows>
-__attribute__((flatten)) void FollowRows(float* link, bool is_new, int64_t first, const float* weights,
+DNC_JAX_FLATTEN
+void FollowRows(float* link, bool is_new, int64_t first, const float* weights,
                 const float* precedence, const float* heads, float* forward,
                 float* backward, int64_t size) {
   float weight[Rows], mine[Rows], here[K][Rows];
@@ -85,14 +86,14 @@ struct Past {
   const Memory& m;
   int64_t count;
   const float *memory, *link;
-  const float *heard, *kept;
+  float *heard, *kept;
   int64_t heard_stride, kept_stride;
 
   Interface HeardAt(int64_t step) const {
-    return {const_cast<float*>(heard) + step * heard_stride, m};
+    return {heard + step * heard_stride, m};
   }
   Kept KeptAt(int64_t step) const {
-    return {const_cast<float*>(kept) + step * kept_stride, m};
+    return {kept + step * kept_stride, m};
   }
 
   // Returns the memory, computed again in `room`, of N W numbers, if need be;
@@ -144,7 +145,8 @@ struct OfLinks {
 // The gradient of `FollowRows`, given the rows before. Without `through`, that
 // of the read weights alone.
 template <int K, int Rows, bool through>
-__attribute__((flatten)) void FollowRowsBackward(const float* prev_rows, bool is_last, int64_t first,
+DNC_JAX_FLATTEN
+void FollowRowsBackward(const float* prev_rows, bool is_last, int64_t first,
                         const float* weights, const float* precedence,
                         const float* heads, const float* of_forward,
                         const float* of_backward, const OfLinks& of,

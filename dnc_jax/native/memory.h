@@ -156,7 +156,8 @@ inline void Wiped(const Memory& m, const float* free_gate,
 }
 
 // What slots hold after a step's writes, which may be where they were before.
-__attribute__((flatten)) inline void Write(const Memory& m, float* out, const float* words,
+DNC_JAX_FLATTEN
+inline void Write(const Memory& m, float* out, const float* words,
                   const float* weights, const float* retention,
                   const Interface& own) {
   const int64_t N = m.slots, W = m.word_size;

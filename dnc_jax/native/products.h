@@ -26,7 +26,8 @@ struct Square {
 
 // weights[k, i] += Σ_w rows[k, w] each(words[i, w]).
 template <typename Each = Same>
-__attribute__((flatten)) inline void AddDots(float* weights, const float* rows, int64_t count,
+DNC_JAX_FLATTEN
+inline void AddDots(float* weights, const float* rows, int64_t count,
                     const float* words, int64_t slots, int64_t size,
                     Each each = Each()) {
   InTiles(slots, [&](auto tile, int64_t slot) {
@@ -60,7 +61,8 @@ __attribute__((flatten)) inline void AddDots(float* weights, const float* rows, 
 }
 
 // words[i, w] += Σ_k weights[k, i] rows[k, w].
-__attribute__((flatten)) inline void AddOuter(float* words, int64_t slots, int64_t size,
+DNC_JAX_FLATTEN
+inline void AddOuter(float* words, int64_t slots, int64_t size,
                      const float* weights, const float* rows, int64_t count) {
   InTiles(slots, [&](auto tile, int64_t slot) {
     constexpr int S = decltype(tile)::value;
@@ -131,7 +133,8 @@ inline void AddColumnSums(float* rows, const float* weights, const float* words,
 
 // rows[k, w] += Σ_i weights[k, i] each(words[i, w]).
 template <typename Each = Same>
-__attribute__((flatten)) inline void AddSums(float* rows, const float* weights, int64_t count,
+DNC_JAX_FLATTEN
+inline void AddSums(float* rows, const float* weights, int64_t count,
                     const float* words, int64_t slots, int64_t size,
                     Each each = Each()) {
   InTiles(count, [&](auto constant, int64_t first) {

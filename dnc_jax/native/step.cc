@@ -72,8 +72,8 @@ struct Options {
 };
 
 // What steps write. The last place is for the memory and the links as they are
-// now, as `carried` is for all else, and on the way back for their gradients. Before it lie those before
-// every `spacing`th step; with a spacing of 0, none.
+// now, as `carried` is for all else, and on the way back for their gradients.
+// Before it lie those before every `spacing`th step; with a spacing of 0, none.
 struct Tape {
   float *memories, *links, *carried, *heard, *kept;
   int64_t batch_size, states, steps, spacing;

@@ -108,7 +108,7 @@ def native_unroll(
     return tuple(carry), outputs
 
   tape = tapes.start(options, num_steps, *_divide(before))
-  notes = layers.begin(reel.layers, num_steps, len(before.usage))
+  notes = layers.begin(reel.layers, num_steps)
   (tape, notes, state), outputs = hk.scan(
     body, (tape, notes, start), (jnp.arange(num_steps), inputs)
   )
@@ -168,17 +168,15 @@ class _Reel:
 
   def __init__(self):
     self.options: Options | None = None
-    # Those that a step calls once, by name, in no transformation of its own:
-    # from there nothing can be noted.
-    self.layers: dict[str, hk.Linear] = {}
+    # Those that have notes, by name.
+    self.layers: dict[str, layers.Layer] = {}
     self._tape: Any = None
     self._index: Any = None
     self._notes: dict[str, layers.Notes] = {}
     self._memory: Any = None
     self._asked: list[Options] = []
     self._trace: Any = None
-    # Layers, and whether they were called in the step's own trace.
-    self._called: list[tuple[hk.Linear, bool]] = []
+    self._called: list[layers.Layer] = []
 
   def ask(self, core: _Core, inputs: Any, state: Any) -> Options:
     """Returns what kind of memory it is, by tracing a step, and finds layers.
@@ -194,11 +192,11 @@ class _Reel:
         "native kernels need a core that calls one MemoryAccess once a step, "
         f"got {len(self._asked)} calls. Leave the kernels to XLA."
       )
-    names = [layer.module_name for layer, _ in self._called]
+    names = [layer.name for layer in self._called]
     self.layers = {
-      layer.module_name: layer
-      for layer, is_outermost in self._called
-      if is_outermost and names.count(layer.module_name) == 1
+      layer.name: layer
+      for layer in self._called
+      if layer.can_be_noted and names.count(layer.name) == 1
     }
     return self._asked[0]
 
@@ -237,14 +235,17 @@ class _Reel:
       return self._access(module, *args, **kwargs)
     if not _linear.is_plain(args, kwargs, context):
       return call(*args, **kwargs)
-    layer, name = cast(hk.Linear, module), module.module_name
+    name = module.module_name
     if self.options is None:
-      self._called.append((layer, _trace() == self._trace))
+      # From a transformation within the step nothing can be noted.
+      own = _trace() == self._trace and args[0].dtype == jnp.float32
+      layer = cast(hk.Linear, module)
+      self._called.append(layers.Layer(name, layer, len(args[0]), own))
       return call(*args)
     if name not in self._notes:
       outputs = _linear.layer(call, args, kwargs, context)
       return ad_checkpoint.checkpoint_name(outputs, layers.ANSWERS)
-    own = jax.lax.stop_gradient(layers.parameters(layer))
+    own = jax.lax.stop_gradient(self.layers[name].parameters())
     outputs, self._notes[name] = layers.answer(
       args[0], own, self._notes[name], self._index
     )

@@ -9,6 +9,10 @@
 #include <cstring>
 #include <type_traits>
 
+// Of a function whose arrays are to be in registers: all that it calls is to be
+// made part of it.
+#define DNC_JAX_FLATTEN __attribute__((flatten))
+
 namespace dnc_jax {
 
 constexpr float kEpsilon = 1e-6f;  // DeepMind's.
