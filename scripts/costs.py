@@ -28,6 +28,7 @@ CORES: Mapping[str, Mapping[str, Any]] = {
   "dnc_no_links": {"links": "off"},
   "dnc_sparse_links": {"links": "sparse"},
   "dnc_stop_gradient": {"links": "stop_gradient"},
+  "dnc_bfloat16_links": {"bfloat16_links": True},
   "ntm": {"core": "ntm"},
   "mann": {"core": "mann"},
   "sam": {"core": "sam"},

@@ -69,14 +69,18 @@ CONTROLLERS = {
 }
 
 
-def _gradients(unroll, make, clip_value=0.3, num_unrolls=1):
+def _gradients(unroll, make, num_unrolls=1):
   """Outputs, and gradients of parameters and inputs."""
+  run, args = _program(unroll, make, num_unrolls)
+  return run(*args)
+
+
+def _program(unroll, make, num_unrolls=1):
+  """What gives outputs and gradients, compiled, and what it is given."""
 
   def run(inputs):
     memory = MemoryAccess(memory_size=6, word_size=4, num_reads=2)
-    core = dnc_jax.DNC(
-      OUT, access=memory, controller=make(), clip_value=clip_value
-    )
+    core = dnc_jax.DNC(OUT, access=memory, controller=make(), clip_value=0.3)
     state = core.initial_state(B)
     parts = []
     for part in jnp.split(inputs, num_unrolls):
@@ -93,7 +97,8 @@ def _gradients(unroll, make, clip_value=0.3, num_unrolls=1):
     outputs = network.apply(params, inputs)
     return jnp.sum(weights * outputs), outputs
 
-  return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, inputs)
+  run = jax.jit(jax.grad(loss, (0, 1), has_aux=True))
+  return run, (params, inputs)
 
 
 class NativeLayersTest(parameterized.TestCase):
@@ -135,6 +140,12 @@ class NativeLayersTest(parameterized.TestCase):
     of_all = f"f32[{T * B},{num_inputs}]"
     self.assertIn(of_all, text)
     self.assertNotIn(f"f32[{num_inputs},{B}]", text)
+
+  def test_no_step_is_done_again(self):
+    run, args = _program(dnc_jax.native_unroll, CONTROLLERS["lstm"])
+    text = run.lower(*args).compile().as_text() or ""
+    for name in ("forward", "backward"):
+      self.assertEqual(text.count(f'custom_call_target="dnc_jax_{name}"'), 1)
 
 
 if __name__ == "__main__":
