@@ -32,6 +32,15 @@ class Twice(hk.RNNCore):
     return ()
 
 
+class Squared(dnc_jax.DNC):
+  """A DNC whose outputs hang on squares of the words read."""
+
+  def __call__(self, inputs, prev_state):
+    outputs, state = super().__call__(inputs, prev_state)
+    squares = jnp.square(state.access_output).sum(axis=(1, 2))
+    return outputs * squares[:, None], state
+
+
 class Rows(hk.RNNCore):
   """A layer that hears more rows than there are sequences."""
 
@@ -69,18 +78,18 @@ CONTROLLERS = {
 }
 
 
-def _gradients(unroll, make, num_unrolls=1):
+def _gradients(unroll, make, num_unrolls=1, core_type=dnc_jax.DNC):
   """Outputs, and gradients of parameters and inputs."""
-  run, args = _program(unroll, make, num_unrolls)
+  run, args = _program(unroll, make, num_unrolls, core_type)
   return run(*args)
 
 
-def _program(unroll, make, num_unrolls=1):
+def _program(unroll, make, num_unrolls=1, core_type=dnc_jax.DNC):
   """What gives outputs and gradients, compiled, and what it is given."""
 
   def run(inputs):
     memory = MemoryAccess(memory_size=6, word_size=4, num_reads=2)
-    core = dnc_jax.DNC(OUT, access=memory, controller=make(), clip_value=0.3)
+    core = core_type(OUT, access=memory, controller=make(), clip_value=0.3)
     state = core.initial_state(B)
     parts = []
     for part in jnp.split(inputs, num_unrolls):
@@ -141,8 +150,20 @@ class NativeLayersTest(parameterized.TestCase):
     self.assertIn(of_all, text)
     self.assertNotIn(f"f32[{num_inputs},{B}]", text)
 
-  def test_no_step_is_done_again(self):
-    run, args = _program(dnc_jax.native_unroll, CONTROLLERS["lstm"])
+  def test_words_may_go_through_more_than_layers(self):
+    make = CONTROLLERS["lstm"]
+    assert_near(
+      *(
+        _gradients(unroll, make, core_type=Squared)
+        for unroll in (dnc_jax.native_unroll, hk.dynamic_unroll)
+      )
+    )
+
+  @parameterized.parameters(dnc_jax.DNC, Squared)
+  def test_no_step_is_done_again(self, core_type):
+    run, args = _program(
+      dnc_jax.native_unroll, CONTROLLERS["lstm"], core_type=core_type
+    )
     text = run.lower(*args).compile().as_text() or ""
     for name in ("forward", "backward"):
       self.assertEqual(text.count(f'custom_call_target="dnc_jax_{name}"'), 1)
