@@ -72,6 +72,7 @@ def of_inputs(weights: jax.Array, gradient: jax.Array) -> jax.Array:
     return gradient @ weights.T
 
   if weights.size < _FEWEST_WEIGHTS:
+    # Turned behind a barrier, once, before the scan.
     return gradient @ jax.lax.optimization_barrier(weights.T)
   return jax.lax.platform_dependent(
     weights, gradient, cpu=_turned, default=plain

@@ -10,8 +10,6 @@ namespace dnc_jax {
 // Writes the slots in order of their values, the first of equals first, by
 // comparing each with each, which has no branches.
 inline void Rank(const float* values, int32_t* order, int64_t size) {
-  constexpr Whole kPlaces = {0, 1, 2,  3,  4,  5,  6,  7,
-                             8, 9, 10, 11, 12, 13, 14, 15};
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
     // What is true is -1.

@@ -238,9 +238,9 @@ class _Reel:
     name = module.module_name
     if self.options is None:
       # From a transformation within the step nothing can be noted.
-      own = _trace() == self._trace and args[0].dtype == jnp.float32
+      can_be_noted = _trace() == self._trace and args[0].dtype == jnp.float32
       layer = cast(hk.Linear, module)
-      self._called.append(layers.Layer(name, layer, len(args[0]), own))
+      self._called.append(layers.Layer(name, layer, len(args[0]), can_be_noted))
       return call(*args)
     if name not in self._notes:
       outputs = _linear.layer(call, args, kwargs, context)

@@ -20,7 +20,11 @@ constexpr float kEpsilon = 1e-6f;  // DeepMind's.
 // So many numbers at a time. A processor with shorter vectors takes several.
 constexpr int64_t kLanes = 16;
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
+typedef float Half __attribute__((vector_size(2 * kLanes)));
+typedef float Quarter __attribute__((vector_size(kLanes)));
 typedef int32_t Whole __attribute__((vector_size(4 * kLanes)));
+constexpr Whole kPlaces = {0, 1, 2,  3,  4,  5,  6,  7,
+                           8, 9, 10, 11, 12, 13, 14, 15};
 
 template <typename V>
 inline V Load(const float* x) {
@@ -47,8 +51,6 @@ inline void Across(int64_t size, Each each) {
 // All such places for which it is called are of one vector.
 template <typename Each>
 inline void AcrossDiagonal(int64_t size, int64_t first, Each each) {
-  constexpr Whole kPlaces = {0, 1, 2,  3,  4,  5,  6,  7,
-                             8, 9, 10, 11, 12, 13, 14, 15};
   const auto all = [](auto x, int) { return x; };
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
@@ -102,8 +104,6 @@ struct Total {
   void operator+=(float x) { rest += x; }
 
   float Sum() const {
-    typedef float Half __attribute__((vector_size(2 * kLanes)));
-    typedef float Quarter __attribute__((vector_size(kLanes)));
     Half halves[2];
     std::memcpy(halves, &wide, sizeof(wide));
     const Half half = halves[0] + halves[1];
@@ -118,7 +118,6 @@ struct Total {
 template <int K, typename Give>
 inline void Sums(const Total* totals, Give give) {
   if constexpr (K == 4) {
-    typedef float Quarter __attribute__((vector_size(kLanes)));
     const Vector x = AddPairs(totals[0].wide, totals[1].wide);
     const Vector y = AddPairs(totals[2].wide, totals[3].wide);
     const Vector both =
